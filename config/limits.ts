@@ -1,0 +1,67 @@
+/**
+ * Every bound and every wait of kvswarm, unit last in the name, the reason beside it.
+ * Published limits (keys, values, groups) are part of the format: docs/formats.md.
+ */
+
+/** An encoded key; the B-tree keeps several of them in one node. */
+export const keyBytesMax = 1024
+/** An encoded value with its tag. */
+export const valueBytesMax: number = 8 * 1024 * 1024
+/** Operations of an atomic group, and their bytes together. */
+export const groupOperationsMax = 1000
+export const groupBytesMax: number = 8 * 1024 * 1024
+/** Blocks are filled up to here: 64 KiB to 256 KiB blocks move at 54 MB/s, 128 B blocks at 0.7 MB/s (measured). */
+export const blockBytesTarget: number = 256 * 1024
+/** A block with one large operation or group: 8 MiB and its framing. */
+export const blockBytesMax: number = 8 * 1024 * 1024 + 64 * 1024
+/** Operations in one block, so that applying one stays short. */
+export const blockOperationsMax = 10_000
+/** The write cache (put, del before flush) holds at most this much. */
+export const cacheBytesMax: number = 256 * 1024 * 1024
+export const cacheOperationsMax = 2_000_000
+
+/** Default of every wait in the library. */
+export const timeoutDefaultMs = 30_000
+/** Default of every wait in the command. */
+export const timeoutCommandMs = 10_000
+/** How long a process waits for the data directory, by default. */
+export const lockTimeoutDefaultMs = 30_000
+/** Between two tries for the lock: 30 to 70 ms, so that waiters do not march in step. */
+export const lockRetryMinMs = 30
+export const lockRetryMaxMs = 70
+/** A first read of an owner asks it for its head; with a copy at hand it waits no longer than this. */
+export const headWaitMs = 2_000
+/** A cached head is believed for so long without asking when `fresh` is not set and nobody pushes news. */
+export const receiptPollMs = 500
+
+/** Explicit block requests under way for one writer's outbox. */
+export const intakeBlocksMax = 64
+/** Bytes of one writer's blocks that are here but not applied; then fetching waits. */
+export const intakeBytesMax: number = 32 * 1024 * 1024
+/** One apply batch: operations and bytes; hyperbee's speed is flat from batches of 100 on (measured). */
+export const applyOperationsMax = 1000
+export const applyBytesMax: number = 4 * 1024 * 1024
+/** What one writer may put into one batch while others wait. */
+export const applyOperationsPerWriterMax = 500
+
+/** Connections in all, and for ids that the configuration does not name. */
+export const connectionsMax = 1024
+export const connectionsUnnamedMax = 64
+/** One message of our channel; the largest carry generation records. */
+export const messageBytesMax: number = 64 * 1024
+/** Our channel's ping; a silent death is noticed only after 16 s otherwise (measured). */
+export const pingIntervalMs = 2_000
+export const pingTimeoutMs = 8_000
+/** The watchdog looks once a second for a want that nobody serves. */
+export const watchdogIntervalMs = 1_000
+export const watchdogPatienceMs = 5_000
+/** Dialling again: with hyperswarm's own back-off a peer that was away for 60 s is not found within 45 s (measured). */
+export const redialBackoffsMs: readonly number[] = [500, 1000, 2000, 3000]
+
+/** A unix socket's path; Node 20 silently truncates longer ones (measured at 107). */
+export const socketPathBytesMax = 100
+/** One request on the control socket: a value of 8 MiB in base64, and its frame. */
+export const controlRequestBytesMax: number = 16 * 1024 * 1024
+/** Capacities: decimals of at most six places in this range. */
+export const capacityMin = 0.000001
+export const capacityMax = 1_000_000_000
