@@ -1,0 +1,113 @@
+/**
+ * The data directory as such: ours, private, whole. Checked before anything in it is opened or written.
+ *
+ * Secret keys lie in the store in clear, so a directory that others can read is refused. A directory with
+ * anything in it that is not ours is refused too, rather than mixed with another program's files.
+ */
+import { chmod, mkdir, open, readdir, rename, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { KVSwarmError, messageOf } from '../errors.ts'
+import { syncFolder } from './barrier.ts'
+
+/** Files and folders that kvswarm makes in its data directory. */
+export const files = {
+  /** Written first: says that the directory is kvswarm's, and what this node has adopted. */
+  state: 'kvswarm.json',
+  marks: 'kvswarm.marks',
+  /** Made by the storage library. */
+  device: 'CORESTORE',
+  database: 'db'
+} as const
+
+/** Prefix of everything of ours besides the storage library's two names. */
+const ours = /^(?:kvswarm\.|CORESTORE$|db$)/
+
+/**
+ * Makes the directory (mode 0700) or checks an existing one.
+ * @returns whether it holds a store already
+ * @throws DATADIR_UNREADABLE, DATADIR_OPEN, DATADIR_FOREIGN
+ */
+export async function prepareDirectory(directory: string, create: boolean): Promise<boolean> {
+  const names = await namesIn(directory, create)
+  const { mode, uid } = await stat(directory)
+  const me = process.getuid?.()
+  if (me !== undefined && uid !== me) {
+    throw new KVSwarmError(
+      'DATADIR_FOREIGN',
+      `the data directory ${directory} belongs to user id ${uid}, this process runs as ${me}`,
+      { hint: 'run as its owner, or name another directory' }
+    )
+  }
+  if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
+    if (names.length > 0) {
+      throw new KVSwarmError(
+        'DATADIR_OPEN',
+        `the data directory ${directory} can be read by others (mode ${(mode & 0o777).toString(8)}), and secret keys lie in it`,
+        { hint: `run: chmod 700 ${directory}` }
+      )
+    }
+    // An empty directory that the user made for us: nothing secret was in it yet.
+    await chmod(directory, 0o700)
+  }
+  const foreign = names.filter((name) => !ours.test(name))
+  if (foreign.length > 0) {
+    throw new KVSwarmError(
+      'DATADIR_FOREIGN',
+      `the directory ${directory} holds files that are not kvswarm's, such as ${JSON.stringify(foreign[0])}`,
+      { hint: 'name an empty or a new directory' }
+    )
+  }
+  return names.includes(files.device) || names.includes(files.database)
+}
+
+async function namesIn(directory: string, create: boolean): Promise<string[]> {
+  try {
+    if (create) await mkdir(directory, { recursive: true, mode: 0o700 })
+    return await readdir(directory)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new KVSwarmError(
+      'DATADIR_UNREADABLE',
+      code === 'ENOENT'
+        ? `there is no data directory ${directory}`
+        : `the data directory ${directory} cannot be used: ${messageOf(error)}`,
+      {
+        hint:
+          code === 'ENOTDIR'
+            ? 'name a directory, not a file'
+            : 'check the path and its permissions',
+        cause: error
+      }
+    )
+  }
+}
+
+/** Replaces a small file so that after any crash either the old or the new content is there, whole. */
+export async function replaceFile(path: string, content: string): Promise<void> {
+  const temporary = `${path}.new`
+  const handle = await open(temporary, 'w', 0o600)
+  try {
+    await handle.writeFile(content)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await rename(temporary, path)
+  await syncFolder(dirname(path))
+}
+
+/** Makes one file's content and name durable; the storage library never syncs its `CORESTORE` file. */
+export async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await syncFolder(dirname(path))
+}
+
+/** @returns path of one of our files */
+export function fileIn(directory: string, name: keyof typeof files): string {
+  return join(directory, files[name])
+}

@@ -1,0 +1,247 @@
+/**
+ * One generation of a log on a hypercore: ours (signed here, behind the barrier) or a peer's (verified).
+ *
+ * Invariants:
+ * - hypercore advances its length, and tells peers, only after the store has flushed; for our own logs the
+ *   barrier is part of that flush (patched: append's `postappend` stalls replication for ever, measured), so
+ *   nothing of ours is announced before it is durable;
+ * - every append of ours goes through one queue per log, so that its high-water mark names the right length;
+ * - nothing here calls clear().
+ */
+import Hypercore from 'hypercore'
+import type { WaitOptions, Log } from '../ports.ts'
+import type { LogName } from '../types.ts'
+import { KVSwarmError, messageOf } from '../errors.ts'
+import type { Barrier } from './barrier.ts'
+import type { Mark } from './marks.ts'
+
+/** How the appends of a log of ours reach the disk. */
+export interface Durable {
+  readonly barrier: Barrier<Mark>
+  /** False: `durability: 'os'`, the operating system writes when it likes. */
+  readonly sync: boolean
+}
+
+export class HyperLog implements Log {
+  readonly name: LogName
+  readonly generation: number
+  /** For lib/hyper/ alone. */
+  readonly core: Hypercore
+  #closed = false
+
+  private constructor(name: LogName, generation: number, core: Hypercore) {
+    this.name = name
+    this.generation = generation
+    this.core = core
+  }
+
+  /** A log of a peer, or one of ours for reading. */
+  static async open(name: LogName, generation: number, core: Hypercore): Promise<HyperLog> {
+    await core.ready()
+    core.setMaxListeners(0)
+    return new HyperLog(name, generation, core)
+  }
+
+  /** A log that this node signs: appends pass the barrier. */
+  static async openOwn(
+    name: LogName,
+    generation: number,
+    core: Hypercore,
+    durable: Durable
+  ): Promise<HyperLog> {
+    const log = await HyperLog.open(name, generation, core)
+    if (!core.writable) {
+      throw new KVSwarmError(
+        'INTERNAL',
+        `log ${name.kind} ${generation} of ${name.node} is not ours`
+      )
+    }
+    if (durable.sync) guard(log, durable.barrier)
+    return log
+  }
+
+  get length(): number {
+    return this.core.length
+  }
+
+  get writable(): boolean {
+    return this.core.writable
+  }
+
+  async append(blocks: readonly Uint8Array[]): Promise<number> {
+    this.#open()
+    try {
+      const { length } = await this.core.append([...blocks])
+      return length
+    } catch (error) {
+      throw storageError(error, `appending to ${this.name.kind} log`)
+    }
+  }
+
+  has(block: number): boolean {
+    return !this.#closed && this.core.core.bitfield.get(block)
+  }
+
+  firstMissing(from: number): number {
+    if (this.#closed) return from
+    const first = this.core.core.bitfield.firstUnset(from)
+    return first === -1
+      ? Math.max(from, this.length)
+      : Math.min(Math.max(first, from), Math.max(from, this.length))
+  }
+
+  async get(
+    block: number,
+    options: WaitOptions & { readonly wait?: boolean } = {}
+  ): Promise<Uint8Array | null> {
+    this.#open()
+    if (options.wait === false) return await this.core.get(block, { wait: false })
+    return await cancellable(options, `block ${block} of ${this.name.kind} log`, (activeRequests) =>
+      this.core.get(block, { activeRequests, wait: true })
+    )
+  }
+
+  async bytesFrom(block: number): Promise<number> {
+    this.#open()
+    const { state } = this.core.core
+    if (block >= state.length) return 0
+    return state.byteLength - (await state.createTreeBatch().byteOffset(2 * block))
+  }
+
+  treeHash(): Promise<Uint8Array> {
+    return this.treeHashAt(this.length)
+  }
+
+  /** Hash over the first `length` blocks. */
+  treeHashAt(length: number): Promise<Uint8Array> {
+    this.#open()
+    return Hypercore.treeHashFromStorage(this.core, length)
+  }
+
+  onChange(listener: () => void): () => void {
+    this.core.on('append', listener)
+    this.core.on('download', listener)
+    return () => {
+      this.core.off('append', listener)
+      this.core.off('download', listener)
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    await this.core.close()
+  }
+
+  #open(): void {
+    if (this.#closed) throw new KVSwarmError('CLOSED', `the ${this.name.kind} log is closed`)
+  }
+}
+
+/** Puts the barrier into the store's flush of this core, and a queue and a mark around its appends. */
+function guard(log: HyperLog, barrier: Barrier<Mark>): void {
+  const { core } = log
+  const { state } = core.core
+  const flush = state.flush.bind(state)
+  const append = core.append.bind(core)
+  let pending: Mark | undefined
+  let tail: Promise<unknown> = Promise.resolve()
+  state.flush = async () => {
+    const flushed = await flush()
+    await barrier.sync(pending)
+    return flushed
+  }
+  core.append = (blocks) => {
+    const list = Array.isArray(blocks) ? blocks : [blocks]
+    const next = tail.then(async () => {
+      const hashLength = core.length
+      const hash =
+        hashLength === 0
+          ? new Uint8Array(32)
+          : await Hypercore.treeHashFromStorage(core, hashLength)
+      pending = {
+        name: log.name,
+        generation: log.generation,
+        length: hashLength + list.length,
+        hashLength,
+        hash
+      }
+      try {
+        return await append(list)
+      } finally {
+        pending = undefined
+      }
+    })
+    tail = next.catch(() => {})
+    return next
+  }
+}
+
+/**
+ * Runs a hypercore request that ends with the caller's timeout or signal, and takes its requests off the
+ * wire when it does.
+ * @throws TIMEOUT, ABORTED
+ */
+export async function cancellable<T>(
+  { timeout = Infinity, signal }: WaitOptions,
+  what: string,
+  start: (activeRequests: unknown[]) => Promise<T>,
+  activeRequests: unknown[] = []
+): Promise<T> {
+  if (signal?.aborted) throw aborted(what)
+  let ended: KVSwarmError | null = null
+  const end = (error: KVSwarmError): void => {
+    ended = error
+    Hypercore.destroyRequests(activeRequests, error)
+  }
+  const onAbort = (): void => end(aborted(what))
+  const timer =
+    timeout === Infinity
+      ? null
+      : setTimeout(
+          () =>
+            end(
+              new KVSwarmError('TIMEOUT', `${what} did not arrive within ${timeout} ms`, {
+                hint: 'check that a node that holds it is reachable, or allow more time'
+              })
+            ),
+          timeout
+        )
+  signal?.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await start(activeRequests)
+  } catch (error) {
+    throw ended ?? storageError(error, `reading ${what}`)
+  } finally {
+    if (timer) clearTimeout(timer)
+    signal?.removeEventListener('abort', onAbort)
+  }
+}
+
+function aborted(what: string): KVSwarmError {
+  return new KVSwarmError('ABORTED', `waiting for ${what} was aborted`)
+}
+
+/** Wraps once what comes from below. */
+export function storageError(error: unknown, doing: string): KVSwarmError {
+  if (error instanceof KVSwarmError) return error
+  const message = messageOf(error)
+  const code = (error as { code?: string }).code ?? ''
+  if (
+    code === 'SESSION_CLOSED' ||
+    code === 'REQUEST_CANCELLED' ||
+    code === 'SESSION_NOT_WRITABLE'
+  ) {
+    return new KVSwarmError('CLOSED', `${doing}: the store is closed`, { cause: error })
+  }
+  if (code === 'ENOSPC' || code === 'EDQUOT' || /no space left/i.test(message)) {
+    return new KVSwarmError('DISK_FULL', `${doing}: no space left on the device`, {
+      hint: 'free space on the disk of the data directory; nothing of this call was acknowledged',
+      cause: error
+    })
+  }
+  return new KVSwarmError('IO_ERROR', `${doing}: ${message}`, {
+    hint: 'check the disk of the data directory',
+    cause: error
+  })
+}

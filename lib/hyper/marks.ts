@@ -1,0 +1,242 @@
+/**
+ * High-water marks: how long each log that this node signs has been announced, in a file of its own.
+ *
+ * Kept inside the store, a mark would be lost with the very tail that it should miss. At start, a log fits
+ * its mark when it is at least as long and has the same hash where the mark has one; then nothing that was
+ * announced can be missing and the log goes on. Otherwise it continues as a new generation, since appending
+ * to a log with a lost tail would fork it.
+ *
+ * Layout: pairs of 128-byte slots, written in turn, so that a torn write leaves the other one; pair 0 is the
+ * file's header (format, clean end, durability), each further pair is one generation of one log.
+ * Invariant: a mark is written after its log is synced, so it is never ahead of it (lib/hyper/barrier.ts).
+ */
+import { fdatasync } from 'node:fs'
+import { promisify } from 'node:util'
+import { hash } from 'hypercore-crypto'
+import RandomAccessFile from 'random-access-file'
+import type { LogName } from '../types.ts'
+import { idBytes, idOf } from '../wire/ids.ts'
+
+const slotBytes = 128
+const formatVersion = 1
+const kinds: readonly LogName['kind'][] = ['index', 'outbox', 'handoff']
+const zeroId = '0'.repeat(64)
+
+/** One log generation's mark. */
+export interface Mark {
+  readonly name: LogName
+  readonly generation: number
+  /** Blocks that may have been announced. */
+  readonly length: number
+  /** Blocks over which `hash` was taken; at most `length`. */
+  readonly hashLength: number
+  /** Tree hash of the log's first `hashLength` blocks, 32 bytes; zeros when `hashLength` is 0. */
+  readonly hash: Uint8Array
+}
+
+/** How the last session ended. */
+export interface LastSession {
+  readonly clean: boolean
+  readonly durability: 'sync' | 'os'
+}
+
+interface Slot {
+  pair: number
+  sequence: number
+  mark: Mark
+}
+
+const syncData = promisify(fdatasync)
+
+export class Marks {
+  readonly #file: RandomAccessFile
+  readonly #node: string
+  readonly #slots = new Map<string, Slot>()
+  readonly #free: number[] = []
+  #pairs = 1
+  #headerSequence = 0
+  #durability: 'sync' | 'os'
+  /** Null: there was no readable file, so that no log of ours can be trusted to be whole. */
+  last: LastSession | null = null
+
+  private constructor(file: RandomAccessFile, node: string, durability: 'sync' | 'os') {
+    this.#file = file
+    this.#node = node
+    this.#durability = durability
+  }
+
+  /** Opens or makes the file, and notes (durably) that a session is under way. */
+  static async open(path: string, node: string, durability: 'sync' | 'os'): Promise<Marks> {
+    const file = new RandomAccessFile(path, { writable: true, size: -1 })
+    const marks = new Marks(file, node, durability)
+    // An empty write makes the file when it is missing.
+    await call((done) => file.write(0, new Uint8Array(0), done))
+    await marks.#read()
+    await marks.#writeHeader(false)
+    return marks
+  }
+
+  all(): Mark[] {
+    return [...this.#slots.values()].map((slot) => slot.mark)
+  }
+
+  /** Writes the marks and syncs the file once. */
+  async write(marks: readonly Mark[]): Promise<void> {
+    // Several marks of one log in a group: only the newest matters.
+    const newest = new Map<string, Mark>()
+    for (const mark of marks) newest.set(slotKey(mark), mark)
+    await Promise.all([...newest].map(([key, mark]) => this.#writeSlot(key, mark)))
+    await syncData(this.#file.fd)
+  }
+
+  /** Forgets a generation that was deleted whole. */
+  async remove(name: LogName, generation: number): Promise<void> {
+    const key = slotKey({ name, generation })
+    const slot = this.#slots.get(key)
+    if (!slot) return
+    this.#slots.delete(key)
+    const empty = new Uint8Array(slotBytes * 2)
+    await call((done) => this.#file.write(slot.pair * slotBytes * 2, empty, done))
+    await syncData(this.#file.fd)
+    this.#free.push(slot.pair)
+  }
+
+  /** Notes a clean end when `clean`, and closes the file. */
+  async close(clean: boolean): Promise<void> {
+    if (clean) await this.#writeHeader(true)
+    await call((done) => this.#file.close(done))
+  }
+
+  async #writeSlot(key: string, mark: Mark): Promise<void> {
+    let slot = this.#slots.get(key)
+    if (slot) {
+      slot.mark = mark
+    } else {
+      slot = { pair: this.#free.pop() ?? this.#pairs++, sequence: 0, mark }
+      this.#slots.set(key, slot)
+    }
+    slot.sequence++
+    const place = slot.pair * 2 + (slot.sequence % 2)
+    const bytes = encodeSlot(slot.sequence, mark)
+    await call((done) => this.#file.write(place * slotBytes, bytes, done))
+  }
+
+  async #writeHeader(clean: boolean): Promise<void> {
+    this.#headerSequence++
+    const body = Buffer.alloc(slotBytes)
+    body.writeBigUInt64BE(BigInt(this.#headerSequence), 8)
+    body[16] = formatVersion
+    body[17] = clean ? 1 : 0
+    body[18] = this.#durability === 'os' ? 1 : 0
+    body.set(idBytes(this.#node), 20)
+    seal(body)
+    await call((done) => this.#file.write((this.#headerSequence % 2) * slotBytes, body, done))
+    await syncData(this.#file.fd)
+  }
+
+  async #read(): Promise<void> {
+    const { size } = await call<{ size: number }>((done) => this.#file.stat(done))
+    const pairs = Math.floor(size / (slotBytes * 2))
+    if (pairs === 0) return
+    const bytes = await call<Buffer>((done) => this.#file.read(0, pairs * slotBytes * 2, done))
+    const header = newest(bytes, 0)
+    if (header === null || header[16] !== formatVersion) return
+    if (idOf(header.subarray(20, 52)) !== this.#node) return
+    this.#headerSequence = Number(header.readBigUInt64BE(8))
+    this.last = { clean: header[17] === 1, durability: header[18] === 1 ? 'os' : 'sync' }
+    this.#pairs = pairs
+    let damaged = false
+    for (let pair = 1; pair < pairs; pair++) {
+      const slot = newest(bytes, pair)
+      if (slot === null) {
+        // A slot of zeros was removed; anything else is damage, and we cannot know of which log.
+        const raw = bytes.subarray(pair * slotBytes * 2, (pair + 1) * slotBytes * 2)
+        if (raw.some((byte) => byte !== 0)) damaged = true
+        this.#free.push(pair)
+        continue
+      }
+      const mark = decodeSlot(slot, this.#node)
+      const sequence = Number(slot.readBigUInt64BE(8))
+      this.#slots.set(slotKey(mark), { pair, sequence, mark })
+    }
+    if (damaged) this.last = null
+  }
+}
+
+function slotKey({ name, generation }: { name: LogName; generation: number }): string {
+  return `${logKey(name)}/${generation}`
+}
+
+/** A log's name as one string. */
+export function logKey(name: LogName): string {
+  switch (name.kind) {
+    case 'index':
+      return `index/${name.node}`
+    case 'outbox':
+      return `outbox/${name.node}/${name.owner}`
+    case 'handoff':
+      return `handoff/${name.node}/${name.to}/${name.epoch}`
+  }
+}
+
+function encodeSlot(
+  sequence: number,
+  { name, generation, length, hashLength, hash }: Mark
+): Buffer {
+  const body = Buffer.alloc(slotBytes)
+  body.writeBigUInt64BE(BigInt(sequence), 8)
+  body[16] = kinds.indexOf(name.kind) + 1
+  const other = name.kind === 'outbox' ? name.owner : name.kind === 'handoff' ? name.to : zeroId
+  body.set(idBytes(other), 17)
+  body.writeUInt32BE(name.kind === 'handoff' ? name.epoch : 0, 49)
+  body.writeBigUInt64BE(BigInt(generation), 53)
+  body.writeBigUInt64BE(BigInt(length), 61)
+  body.writeBigUInt64BE(BigInt(hashLength), 69)
+  body.set(hash, 77)
+  seal(body)
+  return body
+}
+
+function decodeSlot(body: Buffer, node: string): Mark {
+  const other = idOf(body.subarray(17, 49))
+  const kind = kinds[(body[16] ?? 0) - 1] ?? 'index'
+  const name: LogName =
+    kind === 'index'
+      ? { kind, node }
+      : kind === 'outbox'
+        ? { kind, node, owner: other }
+        : { kind, node, to: other, epoch: body.readUInt32BE(49) }
+  return {
+    name,
+    generation: Number(body.readBigUInt64BE(53)),
+    length: Number(body.readBigUInt64BE(61)),
+    hashLength: Number(body.readBigUInt64BE(69)),
+    hash: Buffer.from(body.subarray(77, 109))
+  }
+}
+
+/** The first 8 bytes of a slot are a checksum over the rest. */
+function seal(body: Buffer): void {
+  body.set(hash(body.subarray(8)).subarray(0, 8), 0)
+}
+
+/** The valid slot of a pair with the higher sequence number, or null. */
+function newest(bytes: Buffer, pair: number): Buffer | null {
+  let best: Buffer | null = null
+  for (const half of [0, 1]) {
+    const at = (pair * 2 + half) * slotBytes
+    const slot = bytes.subarray(at, at + slotBytes)
+    if (slot[16] === 0 || !hash(slot.subarray(8)).subarray(0, 8).equals(slot.subarray(0, 8)))
+      continue
+    if (best === null || slot.readBigUInt64BE(8) > best.readBigUInt64BE(8)) best = slot
+  }
+  return best
+}
+
+function call<T = void>(
+  start: (done: (error: Error | null, result?: T) => void) => void
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    start((error, result) => (error ? reject(error) : resolve(result as T)))
+  })
+}

@@ -1,0 +1,362 @@
+/**
+ * The store of one data directory: identity, logs and indexes on one corestore, behind one barrier.
+ *
+ * - Every core's key follows from node ids and numbers (lib/wire/namespaces.ts), so a core is opened by its
+ *   manifest alone; `{ key, manifest }` together is never passed, since a manifest that does not hash to the
+ *   key is accepted and kept (measured).
+ * - Nothing replicates the store as a whole: logs are attached one by one to the connections that may have
+ *   them (attach()), since anyone who knows a core's key could read it otherwise.
+ * - The store opens with a recovery mode that reports a damaged write-ahead log instead of cutting it off,
+ *   and without upstream's habit of deleting that log on one kind of damage.
+ */
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import Corestore from 'corestore'
+import type Hypercore from 'hypercore'
+import HypercoreStorage from 'hypercore-storage'
+import Rache from 'rache'
+import { KVSwarmError, messageOf } from '../errors.ts'
+import type { OwnGeneration, OwnLogs } from '../ports.ts'
+import type { KeyPair, LogName, NodeId } from '../types.ts'
+import { idBytes, idOf } from '../wire/ids.ts'
+import { logNamespace, signedManifest } from '../wire/namespaces.ts'
+import { Barrier, syncFolder } from './barrier.ts'
+import { fileIn, files, prepareDirectory, syncFile } from './datadir.ts'
+import { HyperLog } from './log.ts'
+import { logKey, Marks, type LastSession, type Mark } from './marks.ts'
+
+/** Entries of all B-tree node caches together; about 1 KB each with its key. */
+const cacheEntriesMax = 16_384
+/** Names the log in its own core, so that our logs can be found again when the marks are lost. */
+const nameKey = 'kvswarm/log'
+/** Reports a damaged write-ahead log, and accepts a torn last record (measured: spike findings 12). */
+const walRecoveryTolerateTail = 0
+
+export interface StoreOptions {
+  readonly directory: string
+  /** `os`: this node's own outboxes are not synced; everything else always is. */
+  readonly durability: 'sync' | 'os'
+  /** Opens a held directory as it is now, for inspection: nothing is written, nothing follows. */
+  readonly readOnly?: boolean
+}
+
+/** A generation of a log of ours, with what lib/hyper/ needs of it. */
+interface HyperGeneration extends OwnGeneration {
+  readonly log: HyperLog
+}
+
+export class Store implements OwnLogs {
+  readonly directory: string
+  readonly keyPair: KeyPair
+  readonly nodeId: NodeId
+  readonly readOnly: boolean
+  readonly #corestore: Corestore
+  readonly #marks: Marks | null
+  readonly #barrier: Barrier<Mark> | null
+  readonly #durability: 'sync' | 'os'
+  /** How the last session ended; null when the marks were missing or damaged. */
+  readonly last: LastSession | null
+  #known: Map<string, number[]>
+
+  private constructor(
+    options: StoreOptions,
+    corestore: Corestore,
+    keyPair: KeyPair,
+    marks: Marks | null,
+    barrier: Barrier<Mark> | null,
+    known: Map<string, number[]>
+  ) {
+    this.directory = options.directory
+    this.readOnly = options.readOnly === true
+    this.keyPair = keyPair
+    this.nodeId = idOf(keyPair.publicKey)
+    this.#corestore = corestore
+    this.#marks = marks
+    this.#barrier = barrier
+    this.#durability = options.durability
+    this.last = marks?.last ?? null
+    this.#known = known
+  }
+
+  /**
+   * Opens the directory, making it when it is missing (not with `readOnly`).
+   * @throws DATADIR_UNREADABLE, DATADIR_OPEN, DATADIR_FOREIGN, DATADIR_MOVED, DATADIR_DAMAGED,
+   * DATADIR_IN_USE, INTERNALS_CHANGED
+   */
+  static async open(options: StoreOptions): Promise<Store> {
+    const { directory, durability } = options
+    const readOnly = options.readOnly === true
+    const existed = await prepareDirectory(directory, !readOnly)
+    if (readOnly && !existed) {
+      throw new KVSwarmError('DATADIR_UNREADABLE', `there is no store in ${directory}`, {
+        hint: 'open it without `readOnly` to make one'
+      })
+    }
+    const storage = new HypercoreStorage(directory, {
+      walRecoveryMode: walRecoveryTolerateTail,
+      readOnly
+    })
+    storage._maybeRecoverLater = () => {}
+    const corestore = new Corestore(storage, {
+      readOnly,
+      globalCache: new Rache({ maxSize: cacheEntriesMax })
+    })
+    try {
+      await corestore.ready()
+    } catch (error) {
+      await corestore.close().catch(() => {})
+      throw openingError(error, directory)
+    }
+    try {
+      if (!existed) {
+        // Three of 54 early power cuts made stores that never open again without this (measured).
+        await syncFile(fileIn(directory, 'device'))
+        await syncFolder(fileIn(directory, 'database'))
+      }
+      const keyPair = await corestore.createKeyPair('kvswarm/identity')
+      if (readOnly) return new Store(options, corestore, keyPair, null, null, new Map())
+      checkInternals(storage)
+      const marks = await Marks.open(
+        fileIn(directory, 'marks'),
+        idOf(keyPair.publicKey),
+        durability
+      )
+      const barrier = new Barrier<Mark>(storage.rocks, (list) => marks.write(list))
+      // The identity itself must survive a power cut before anyone hears of it.
+      await barrier.sync()
+      const known =
+        marks.last === null && existed ? await namesInStore(corestore) : groupMarks(marks.all())
+      return new Store(options, corestore, keyPair, marks, barrier, known)
+    } catch (error) {
+      await corestore.close().catch(() => {})
+      throw error instanceof KVSwarmError ? error : openingError(error, directory)
+    }
+  }
+
+  get stats(): { syncs: number; shared: number; failures: number } {
+    return this.#barrier?.stats ?? { syncs: 0, shared: 0, failures: 0 }
+  }
+
+  /** The error that ended the barrier, or null. */
+  get failure(): KVSwarmError | null {
+    return this.#barrier?.failure ?? null
+  }
+
+  /** Resolves when all that the store wrote before is on disk. @throws IO_ERROR */
+  async sync(): Promise<void> {
+    await this.#barrier?.sync()
+  }
+
+  /** The names of this node's own logs of one kind that are on disk. */
+  ownNames(kind: LogName['kind']): LogName[] {
+    return [...this.#known.keys()].map(parseLogKey).filter((name) => name.kind === kind)
+  }
+
+  /** Every generation of one of this node's own logs that is on disk, oldest first. */
+  async ownGenerations(name: LogName): Promise<HyperGeneration[]> {
+    const generations: HyperGeneration[] = []
+    for (const generation of this.#known.get(logKey(name)) ?? []) {
+      const log = await this.#openOwn(name, generation)
+      generations.push({ generation, log, whole: await this.#isWhole(log) })
+    }
+    return generations
+  }
+
+  /**
+   * Begins a generation of a log of our own. Nothing is announced before its first append.
+   * @param generation above every one that this log ever had: nextGeneration()
+   */
+  async begin(name: LogName, generation: number): Promise<HyperLog> {
+    const log = await this.#openOwn(name, generation)
+    if (log.length > 0) {
+      throw new KVSwarmError(
+        'INTERNAL',
+        `generation ${generation} of the ${name.kind} log was used before`
+      )
+    }
+    await log.core.setUserData(nameKey, Buffer.from(JSON.stringify({ name, generation })))
+    // Its number is used from here on, whatever becomes of it.
+    await this.#barrier?.sync({
+      name,
+      generation,
+      length: 0,
+      hashLength: 0,
+      hash: new Uint8Array(32)
+    })
+    const key = logKey(name)
+    this.#known.set(
+      key,
+      [...(this.#known.get(key) ?? []), generation].toSorted((a, b) => a - b)
+    )
+    return log
+  }
+
+  /** max(highest known + 1, present Unix milliseconds): a restored copy never takes a number that was used. */
+  nextGeneration(name: LogName): number {
+    const highest = this.#known.get(logKey(name))?.at(-1) ?? 0
+    return Math.max(highest + 1, Date.now())
+  }
+
+  /** A log of another node, or one of ours for reading. */
+  peerLog(name: LogName, generation: number): Promise<HyperLog> {
+    const core = this.#corestore.get({ manifest: manifestOf(name, generation), writable: false })
+    return HyperLog.open(name, generation, core)
+  }
+
+  /** Serves the log on (and takes it in from) a connection; ends with the connection. */
+  attach(log: HyperLog, muxer: unknown): void {
+    log.core.replicate(muxer)
+  }
+
+  async close(): Promise<void> {
+    await this.#corestore.close()
+    // Whatever was still being written is synced now, so that a clean end is one on disk too.
+    const clean = this.#barrier !== null && this.#barrier.failure === null
+    await this.#barrier?.close()
+    if (clean) await syncAllLogs(this.directory)
+    await this.#marks?.close(clean)
+  }
+
+  async #openOwn(name: LogName, generation: number): Promise<HyperLog> {
+    const core: Hypercore = this.#corestore.get({
+      manifest: manifestOf(name, generation),
+      ...(this.readOnly ? { writable: false } : { keyPair: this.keyPair })
+    })
+    if (this.#barrier === null) return await HyperLog.open(name, generation, core)
+    return await HyperLog.openOwn(name, generation, core, {
+      barrier: this.#barrier,
+      sync: this.#durability === 'sync' || name.kind !== 'outbox'
+    })
+  }
+
+  async #isWhole(log: HyperLog): Promise<boolean> {
+    if (this.#marks === null) return true
+    if (this.last === null) return false
+    const unsynced = log.name.kind === 'outbox' && this.last.durability === 'os'
+    if (unsynced && !this.last.clean) return false
+    const key = logKey(log.name)
+    const mark = this.#marks
+      .all()
+      .find((mark) => mark.generation === log.generation && logKey(mark.name) === key)
+    if (!mark || log.length < mark.length) return false
+    if (mark.hashLength === 0) return true
+    const hash = await log.treeHashAt(mark.hashLength)
+    return Buffer.from(hash).equals(Buffer.from(mark.hash))
+  }
+}
+
+function manifestOf(
+  name: LogName,
+  generation: number
+): { version: 1; signers: { publicKey: Uint8Array; namespace: Uint8Array }[] } {
+  return signedManifest(idBytes(name.node), logNamespace(name, generation))
+}
+
+function groupMarks(marks: readonly Mark[]): Map<string, number[]> {
+  const known = new Map<string, number[]>()
+  for (const { name, generation } of marks) {
+    const key = logKey(name)
+    known.set(
+      key,
+      [...(known.get(key) ?? []), generation].toSorted((a, b) => a - b)
+    )
+  }
+  return known
+}
+
+/** Finds our own logs by the names in their cores; slow, and only needed when the marks are lost. */
+async function namesInStore(corestore: Corestore): Promise<Map<string, number[]>> {
+  const known = new Map<string, number[]>()
+  for await (const discoveryKey of corestore.list()) {
+    const core = corestore.get({ discoveryKey, writable: false })
+    try {
+      await core.ready()
+      const data = await core.getUserData(nameKey)
+      if (data === null) continue
+      const { name, generation } = JSON.parse(data.toString()) as {
+        name: LogName
+        generation: number
+      }
+      const key = logKey(name)
+      known.set(
+        key,
+        [...(known.get(key) ?? []), generation].toSorted((a, b) => a - b)
+      )
+    } finally {
+      await core.close()
+    }
+  }
+  return known
+}
+
+function parseLogKey(key: string): LogName {
+  const [kind, node = '', other = '', epoch = '0'] = key.split('/')
+  if (kind === 'outbox') return { kind, node, owner: other }
+  if (kind === 'handoff') return { kind, node, to: other, epoch: Number(epoch) }
+  return { kind: 'index', node }
+}
+
+async function syncAllLogs(directory: string): Promise<void> {
+  const folder = fileIn(directory, 'database')
+  for (const name of await readdir(folder)) {
+    if (/^\d+\.log$/.test(name)) await syncFile(join(folder, name))
+  }
+}
+
+/** What is patched upstream must look as it did when it was tested. @throws INTERNALS_CHANGED */
+function checkInternals(storage: HypercoreStorage): void {
+  const { rocks } = storage
+  const missing = [
+    typeof rocks?.currentWalFile === 'function' ? '' : 'hypercore-storage rocks.currentWalFile()',
+    typeof rocks?.path === 'string' ? '' : 'hypercore-storage rocks.path'
+  ].filter((name) => name !== '')
+  if (missing.length > 0) {
+    throw new KVSwarmError(
+      'INTERNALS_CHANGED',
+      `missing in the storage library: ${missing.join(', ')}`,
+      {
+        hint: 'install the exact versions of package-lock.json (npm ci)'
+      }
+    )
+  }
+}
+
+function openingError(error: unknown, directory: string): KVSwarmError {
+  if (error instanceof KVSwarmError) return error
+  const message = messageOf(error)
+  const { code } = error as { code?: string }
+  if (/could not be locked|lock file|resource temporarily unavailable/i.test(message)) {
+    return new KVSwarmError(
+      'DATADIR_IN_USE',
+      `another program has the store in ${directory} open`,
+      {
+        hint: 'end it, or use another data directory',
+        cause: error
+      }
+    )
+  }
+  if (code === 'DEVICE_FILE' || /device file/i.test(message)) {
+    return new KVSwarmError(
+      'DATADIR_MOVED',
+      `the store in ${directory} was copied or moved: ${message}`,
+      {
+        hint: 'a copy that goes on writing would fork its logs: use the original directory, or a new one',
+        cause: error
+      }
+    )
+  }
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS' || code === 'ENOTDIR') {
+    return new KVSwarmError('DATADIR_UNREADABLE', `${directory} cannot be opened: ${message}`, {
+      hint: 'check its permissions and its file system',
+      cause: error
+    })
+  }
+  return new KVSwarmError(
+    'DATADIR_DAMAGED',
+    `the store in ${directory} does not open: ${message}`,
+    {
+      hint: `look at the file named above in ${join(directory, files.database)}; restore the directory from a backup`,
+      cause: error
+    }
+  )
+}

@@ -1,0 +1,161 @@
+/**
+ * Ambient types of the storage modules that ship none: only what lib/hyper/ calls.
+ * They are not emitted; no public type mentions them.
+ */
+
+declare module 'hypercore' {
+  import type { EventEmitter } from 'node:events'
+
+  export interface Manifest {
+    version: 1
+    signers: { publicKey: Uint8Array; namespace: Uint8Array }[]
+  }
+
+  export interface GetOptions {
+    wait?: boolean
+    timeout?: number
+    /** Requests made for this call; destroyRequests() ends them. */
+    activeRequests?: unknown[]
+    valueEncoding?: string
+  }
+
+  export interface ReplicationPeer {
+    remotePublicKey: Uint8Array
+    remoteLength: number
+    paused: boolean
+  }
+
+  export default class Hypercore extends EventEmitter {
+    static key(manifest: Manifest): Buffer
+    static discoveryKey(key: Uint8Array): Buffer
+    static destroyRequests(requests: unknown[], error: Error): void
+    static treeHashFromStorage(session: Hypercore, length?: number): Promise<Buffer>
+    readonly key: Buffer
+    readonly discoveryKey: Buffer
+    readonly length: number
+    readonly writable: boolean
+    readonly opened: boolean
+    readonly closing: Promise<void> | null
+    readonly peers: ReplicationPeer[]
+    /** Internals; their shape is checked at start (lib/hyper/store.ts). */
+    readonly core: {
+      readonly bitfield: { get(index: number): boolean; firstUnset(from: number): number }
+      readonly state: SessionState
+      readonly storage: unknown
+      readonly closed: boolean
+      close(): Promise<void>
+    }
+    ready(): Promise<void>
+    append(blocks: Uint8Array[] | Uint8Array): Promise<{ length: number }>
+    get(index: number, options?: GetOptions): Promise<Buffer | null>
+    update(options?: { wait?: boolean }): Promise<boolean>
+    session(options?: Record<string, unknown>): Hypercore
+    replicate(muxer: unknown): unknown
+    setUserData(key: string, value: Uint8Array): Promise<void>
+    getUserData(key: string): Promise<Buffer | null>
+    findingPeers(): () => void
+    close(): Promise<void>
+  }
+
+  export interface SessionState {
+    flush(): Promise<boolean>
+    readonly length: number
+    readonly byteLength: number
+    createTreeBatch(): { byteOffset(index: number): Promise<number> | number }
+    readonly storage: { readonly core: { corePointer: number; dataPointer: number } }
+  }
+}
+
+declare module 'corestore' {
+  import type Hypercore from 'hypercore'
+  import type { Manifest } from 'hypercore'
+  import type HypercoreStorage from 'hypercore-storage'
+
+  export interface CoreOptions {
+    manifest?: Manifest
+    discoveryKey?: Uint8Array
+    keyPair?: { publicKey: Uint8Array; secretKey: Uint8Array }
+    writable?: boolean
+    active?: boolean
+  }
+
+  export default class Corestore {
+    constructor(storage: HypercoreStorage, options?: { readOnly?: boolean; globalCache?: unknown })
+    readonly storage: HypercoreStorage
+    readonly cores: { get(discoveryKey: Uint8Array): { close(): Promise<void> } | null }
+    ready(): Promise<void>
+    close(): Promise<void>
+    get(options: CoreOptions): Hypercore
+    list(): AsyncIterable<Uint8Array>
+    createKeyPair(name: string): Promise<{ publicKey: Buffer; secretKey: Buffer }>
+  }
+}
+
+declare module 'hypercore-storage' {
+  export default class HypercoreStorage {
+    constructor(directory: string, options?: { walRecoveryMode?: number; readOnly?: boolean })
+    readonly rocks: {
+      readonly path: string
+      currentWalFile(): Promise<{ path: string; number: number } | null>
+    }
+    readonly db: { flush(): Promise<void> }
+    /** Deletes the write-ahead log on one kind of damage; replaced at open (lib/hyper/store.ts). */
+    _maybeRecoverLater: (error: Error) => void
+    ready(): Promise<void>
+    close(): Promise<void>
+    hasCore(discoveryKey: Uint8Array): Promise<boolean>
+  }
+}
+
+declare module 'hyperbee' {
+  import type Hypercore from 'hypercore'
+  import type { GetOptions } from 'hypercore'
+
+  export interface Node {
+    seq: number
+    key: Buffer
+    value: Buffer | null
+  }
+
+  export interface Range {
+    gt?: Uint8Array
+    gte?: Uint8Array
+    lt?: Uint8Array
+    lte?: Uint8Array
+    reverse?: boolean
+    limit?: number
+  }
+
+  export interface Batch {
+    put(key: Uint8Array, value: Uint8Array): Promise<void>
+    del(key: Uint8Array): Promise<void>
+    flush(): Promise<void>
+    close(): Promise<void>
+  }
+
+  export default class Hyperbee {
+    constructor(
+      core: Hypercore,
+      options?: {
+        keyEncoding?: string
+        valueEncoding?: string
+        extension?: boolean
+        checkout?: number
+      }
+    )
+    readonly core: Hypercore
+    readonly version: number
+    ready(): Promise<void>
+    close(): Promise<void>
+    get(key: Uint8Array, options?: GetOptions): Promise<Node | null>
+    batch(): Batch
+    checkout(version: number): Hyperbee
+    createReadStream(range: Range, options?: GetOptions): AsyncIterable<Node> & { destroy(): void }
+  }
+}
+
+declare module 'rache' {
+  export default class Rache {
+    constructor(options?: { maxSize?: number })
+  }
+}
