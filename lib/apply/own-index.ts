@@ -1,0 +1,101 @@
+/**
+ * This storage node's own index: which generation it is in, and its state (epoch, serial, counter).
+ *
+ * Invariants: an index generation is in use only when its state record is there, which is written last; one
+ * without it was not finished and its number is never used again. A generation that may have lost a tail is
+ * not appended to: its entries are copied to a new one, under the next serial, so that versionstamps still rise.
+ */
+import { KVSwarmError } from '../errors.ts'
+import type { Index, IndexChange, Log, OwnLogs } from '../ports.ts'
+import type { LogName, NodeId } from '../types.ts'
+import {
+  decodeIndexState,
+  encodeIndexState,
+  indexStateKey,
+  type IndexState
+} from '../wire/records.ts'
+
+/** Entries for one append while an index is copied. */
+const copyEntriesMax = 1000
+const copyBytesMax = 4 * 1024 * 1024
+
+export interface OpenedIndex {
+  readonly index: Index
+  readonly log: Log
+  readonly state: IndexState
+}
+
+/**
+ * Opens the index, beginning it when there is none.
+ * @param openIndex makes an Index of a log of ours
+ * @param epoch epoch and hash of the configuration that a new index begins with
+ */
+export async function openOwnIndex(
+  node: NodeId,
+  logs: OwnLogs,
+  openIndex: (log: Log) => Promise<Index>,
+  config: { readonly epoch: number; readonly hash: string },
+  now: number
+): Promise<OpenedIndex> {
+  const name: LogName = { kind: 'index', node }
+  const found: (OpenedIndex & { whole: boolean })[] = []
+  for (const { log, whole } of await logs.ownGenerations(name)) {
+    const index = await openIndex(log)
+    const state = await readState(index)
+    if (state === null) await index.close()
+    else found.push({ index, log, state, whole })
+  }
+  const newest = found.pop()
+  for (const older of found) await older.index.close()
+  if (newest?.whole) return newest
+
+  const log = await logs.begin(name, logs.nextGeneration(name))
+  const index = await openIndex(log)
+  const state: IndexState = newest
+    ? {
+        ...newest.state,
+        serial: newest.state.serial + 1,
+        counter: 0,
+        now: Math.max(now, newest.state.now)
+      }
+    : { epoch: config.epoch, configHash: config.hash, serial: 1, counter: 0, now }
+  if (newest) {
+    await copy(newest.index, index)
+    await newest.index.close()
+  }
+  await index.apply([{ key: indexStateKey, value: encodeIndexState(state) }])
+  return { index, log, state }
+}
+
+/** @returns null when the index was never finished */
+async function readState(index: Index): Promise<IndexState | null> {
+  if (index.head.length < 2) return null
+  const value = await index.get(indexStateKey, { wait: false })
+  return value === null ? null : decodeIndexState(value)
+}
+
+async function copy(from: Index, to: Index): Promise<void> {
+  const snapshot = from.snapshot()
+  let changes: IndexChange[] = []
+  let bytes = 0
+  try {
+    for await (const { key, value } of snapshot.range({}, { wait: false })) {
+      if (Buffer.from(key).equals(Buffer.from(indexStateKey))) continue
+      changes.push({ key, value })
+      bytes += key.length + value.length
+      if (changes.length >= copyEntriesMax || bytes >= copyBytesMax) {
+        await to.apply(changes)
+        changes = []
+        bytes = 0
+      }
+    }
+    if (changes.length > 0) await to.apply(changes)
+  } catch (error) {
+    throw new KVSwarmError('DATADIR_DAMAGED', "the storage node's index cannot be read whole", {
+      hint: 'restore the data directory from a backup',
+      cause: error
+    })
+  } finally {
+    await snapshot.close()
+  }
+}

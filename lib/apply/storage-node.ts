@@ -1,0 +1,215 @@
+/**
+ * A storage node: its index, the inboxes of its writers, and the apply loop between them.
+ *
+ * Invariants:
+ * - only logs of writers that the configuration names are opened and fetched;
+ * - of a writer that was removed, what was acked is applied and nothing after it: the cut-off is recorded in
+ *   the append that adopts the configuration; its cursor stays for ever, and authorised again it resumes there;
+ * - after a failure nothing is applied or acked any more.
+ */
+import type { Head, Index, IndexChange, IndexSnapshot, Log, OwnLogs } from '../ports.ts'
+import { zeroPosition } from '../protocol/positions.ts'
+import type { NodeId, Position } from '../types.ts'
+import {
+  cursorsRange,
+  cutOffKey,
+  cutOffsRange,
+  decodeCursor,
+  encodeCursor,
+  parseIndexKey,
+  resultsRange,
+  type IndexState
+} from '../wire/records.ts'
+import { ApplyLoop } from './apply-loop.ts'
+import { Inbox } from './inbox.ts'
+import { openOwnIndex } from './own-index.ts'
+
+/** The part of the configuration that a storage node applies by. */
+export interface StorageConfig {
+  readonly epoch: number
+  readonly hash: string
+  readonly writers: readonly NodeId[]
+  owns(key: Uint8Array): boolean
+}
+
+export interface StorageEnvironment {
+  readonly node: NodeId
+  readonly logs: OwnLogs
+  /** Makes an index of a log of ours. */
+  openIndex(log: Log): Promise<Index>
+  /** Opens a writer's outbox and attaches it to the writer's connection, if there is one. */
+  openInbox(writer: NodeId, generation: number): Promise<Log>
+  /** The generation that the writer last announced to this node, as it was kept. */
+  knownGeneration(writer: NodeId): number | null
+  /** Writers whose outboxes this node has ever been told of. */
+  knownWriters(): readonly NodeId[]
+  sync(): Promise<void>
+  /** Unix milliseconds. */
+  now(): number
+  acked(writer: NodeId, position: Position): void
+  applied(writer: NodeId, position: Position, head: Head, results: number): void
+  warn(message: string): void
+  failed(error: unknown): void
+}
+
+export class StorageNode {
+  readonly index: Index
+  /** The index's own log, to be served. */
+  readonly log: Log
+  readonly #environment: StorageEnvironment
+  readonly #inboxes = new Map<NodeId, Inbox>()
+  readonly #loop: ApplyLoop
+  #config: StorageConfig
+  #adopting: Promise<void> = Promise.resolve()
+
+  private constructor(
+    environment: StorageEnvironment,
+    config: StorageConfig,
+    opened: { index: Index; log: Log; state: IndexState }
+  ) {
+    this.#environment = environment
+    this.#config = config
+    this.index = opened.index
+    this.log = opened.log
+    const { node, now, applied, failed, warn } = environment
+    this.#loop = new ApplyLoop(opened.index, opened.state, {
+      node,
+      rules: () => ({ owns: (key) => this.#config.owns(key) }),
+      now,
+      applied,
+      failed,
+      warn
+    })
+  }
+
+  /** Opens the index (begins it when there is none) and the inboxes; adopts the configuration. */
+  static async open(environment: StorageEnvironment, config: StorageConfig): Promise<StorageNode> {
+    const { node, logs, openIndex, now } = environment
+    const opened = await openOwnIndex(node, logs, openIndex, config, now())
+    const storage = new StorageNode(environment, config, opened)
+    await storage.#openInboxes()
+    await storage.adopt(config)
+    return storage
+  }
+
+  get head(): Head {
+    return this.index.head
+  }
+
+  get state(): IndexState {
+    return this.#loop.state
+  }
+
+  get inboxes(): Inbox[] {
+    return [...this.#inboxes.values()]
+  }
+
+  inbox(writer: NodeId): Inbox | null {
+    return this.#inboxes.get(writer) ?? null
+  }
+
+  /** The writer has signed that its outbox for this node is in this generation. */
+  announce(writer: NodeId, generation: number): void {
+    if (!this.#config.writers.includes(writer)) return
+    this.#inboxFor(writer).announce(generation)
+  }
+
+  /**
+   * Uses a configuration: recorded in the index before anything of it, with the cut-offs of removed writers.
+   * Resolves when it is durable.
+   */
+  adopt(config: StorageConfig): Promise<void> {
+    const next = this.#adopting.then(() => this.#adopt(config))
+    this.#adopting = next.catch(() => {})
+    return next
+  }
+
+  async close(): Promise<void> {
+    await this.#loop.close()
+    for (const inbox of this.#inboxes.values()) await inbox.close()
+    await this.index.close()
+  }
+
+  async #adopt(config: StorageConfig): Promise<void> {
+    const { node } = this.#environment
+    const { epoch, configHash } = this.#loop.state
+    const changes: IndexChange[] = []
+    for (const inbox of this.#inboxes.values()) {
+      const named = config.writers.includes(inbox.writer)
+      if (named === inbox.authorised) continue
+      const key = cutOffKey(inbox.writer, node)
+      if (named) {
+        inbox.authorise()
+        changes.push({ key, value: null })
+      } else {
+        const cutOff = inbox.acked ?? inbox.applied ?? zeroPosition
+        inbox.remove(cutOff)
+        changes.push({ key, value: encodeCursor(cutOff) })
+      }
+    }
+    this.#config = config
+    if (epoch !== config.epoch || configHash !== config.hash || changes.length > 0) {
+      await this.#loop.adopt(config.epoch, config.hash, changes)
+    }
+    for (const writer of config.writers) {
+      const generation = this.#environment.knownGeneration(writer)
+      if (generation !== null) this.announce(writer, generation)
+    }
+    this.#loop.poke()
+  }
+
+  async #openInboxes(): Promise<void> {
+    const { node } = this.#environment
+    const snapshot = this.index.snapshot()
+    try {
+      const cursors = await positions(snapshot, cursorsRange())
+      const cutOffs = await positions(snapshot, cutOffsRange())
+      const writers = new Set([...cursors.keys(), ...this.#environment.knownWriters()])
+      for (const writer of writers) {
+        const inbox = this.#inboxFor(writer, cursors.get(writer) ?? null)
+        const range = resultsRange(writer, node)
+        for await (const _ of snapshot.range(range, { wait: false })) inbox.results++
+        if (this.#config.writers.includes(writer) && !cutOffs.has(writer)) continue
+        // Removed: what is held here is applied, up to the cut-off if it was removed while this node ran.
+        inbox.remove(cutOffs.get(writer) ?? null)
+        const generation =
+          cutOffs.get(writer)?.generation ?? this.#environment.knownGeneration(writer)
+        if (generation) inbox.announce(generation)
+      }
+    } finally {
+      await snapshot.close()
+    }
+  }
+
+  #inboxFor(writer: NodeId, applied: Position | null = null): Inbox {
+    let inbox = this.#inboxes.get(writer)
+    if (!inbox) {
+      const { openInbox, sync, acked, failed } = this.#environment
+      inbox = new Inbox(writer, applied, {
+        open: openInbox,
+        sync,
+        ready: () => this.#loop.poke(),
+        acked,
+        failed
+      })
+      this.#inboxes.set(writer, inbox)
+      this.#loop.add(inbox)
+    }
+    return inbox
+  }
+}
+
+/** Positions by writer of a range of cursors or cut-offs. */
+async function positions(
+  snapshot: IndexSnapshot,
+  range: { gte: Uint8Array; lt: Uint8Array }
+): Promise<Map<NodeId, Position>> {
+  const found = new Map<NodeId, Position>()
+  for await (const { key, value } of snapshot.range(range, { wait: false })) {
+    const parsed = parseIndexKey(key)
+    if (parsed.type === 'cursor' || parsed.type === 'cutOff') {
+      found.set(parsed.writer, decodeCursor(value))
+    }
+  }
+  return found
+}

@@ -1,0 +1,208 @@
+/**
+ * A reader's side: address -> slice -> owner -> view of the owner's index -> look-up.
+ *
+ * Invariants: null means that the owner's index, at a head that it has signed, has no such key; what cannot be
+ * known is an error that names the owner and what was tried. A list takes one snapshot of each owner and gives
+ * keys in one order.
+ */
+import { headWaitMs } from '../../config/limits.ts'
+import { isKVSwarmError, KVSwarmError } from '../errors.ts'
+import type {
+  EngineReadOptions,
+  Head,
+  IndexRange,
+  IndexSnapshot,
+  IndexView,
+  WaitOptions
+} from '../ports.ts'
+import type { Entry, NodeId } from '../types.ts'
+import { remaining } from '../wait.ts'
+import { dataKey, dataRange, decodeEntry } from '../wire/records.ts'
+import type { OwnerView } from './views.ts'
+
+export interface ReaderEnvironment {
+  /** All storage nodes, sorted. */
+  owners(): readonly NodeId[]
+  ownerOf(key: Uint8Array): NodeId
+  view(owner: NodeId): OwnerView
+  /** True when this node takes part in the swarm, or is the owner itself. */
+  online(owner: NodeId): boolean
+  /**
+   * The owner's present head, asked for over the network (dialling it first).
+   * @throws TIMEOUT, ABORTED, CONFIG_CONFLICT
+   */
+  askHead(owner: NodeId, wait: WaitOptions): Promise<Head>
+  /** True when the owner was asked since the present connection to it, so that its news come by themselves. */
+  asked(owner: NodeId): boolean
+}
+
+export class Reader {
+  readonly #environment: ReaderEnvironment
+
+  constructor(environment: ReaderEnvironment) {
+    this.#environment = environment
+  }
+
+  /** Entries of the keys in their order; those of one owner from one snapshot. */
+  async getMany(
+    keys: readonly Uint8Array[],
+    options: EngineReadOptions
+  ): Promise<(Entry | null)[]> {
+    const started = performance.now()
+    const entries: (Entry | null)[] = keys.map(() => null)
+    const groups = new Map<NodeId, number[]>()
+    for (const [place, key] of keys.entries()) {
+      const owner = this.#environment.ownerOf(key)
+      groups.set(owner, [...(groups.get(owner) ?? []), place])
+    }
+    const reads = [...groups].map(async ([owner, places]) => {
+      const view = await this.#current(owner, options, started)
+      const wait = { ...options, timeout: remaining(options.timeout ?? Infinity, started) }
+      // A single get shares the long-lived tree's cache; several need one snapshot.
+      const source = places.length === 1 ? null : view.snapshot()
+      try {
+        const found = places.map(async (place) => {
+          const key = dataKey(keys[place] as Uint8Array)
+          const value = await (source ?? view).get(key, wait)
+          entries[place] = value === null ? null : decodeEntry(key, value)
+        })
+        await Promise.all(found)
+      } catch (error) {
+        throw this.#reading(error, owner, view.head)
+      } finally {
+        await source?.close()
+      }
+    })
+    await Promise.all(reads)
+    return entries
+  }
+
+  /** Entries of a range of encoded keys, ordered over all owners. */
+  async *list(range: IndexRange, options: EngineReadOptions): AsyncGenerator<Entry> {
+    const limit = range.limit ?? Infinity
+    if (limit === 0) return
+    const started = performance.now()
+    const sources: Source[] = []
+    try {
+      const opening = this.#environment.owners().map(async (owner) => {
+        const view = await this.#current(owner, options, started)
+        sources.push(new Source(owner, view.snapshot(), range, options))
+      })
+      await Promise.all(opening)
+      yield* this.#merge(sources, range.reverse === true, limit)
+    } finally {
+      for (const source of sources) await source.close()
+    }
+  }
+
+  async *#merge(sources: Source[], reverse: boolean, limit: number): AsyncGenerator<Entry> {
+    const advance = async (source: Source): Promise<void> => {
+      try {
+        await source.advance()
+      } catch (error) {
+        throw this.#reading(error, source.owner, source.head)
+      }
+    }
+    await Promise.all(sources.map(advance))
+    let open = sources.filter((source) => source.next !== null)
+    for (let given = 0; given < limit; given++) {
+      let first: Source | null = null
+      for (const source of open) {
+        const order = first === null ? -1 : compareKeys(source, first)
+        if (reverse ? order > 0 || first === null : order < 0) first = source
+      }
+      if (first?.next == null) return
+      yield first.next
+      await advance(first)
+      if (first.next === null) open = open.filter((source) => source !== first)
+    }
+  }
+
+  /** The owner's view at a head to read from. */
+  async #current(owner: NodeId, options: EngineReadOptions, started: number): Promise<IndexView> {
+    const { online, askHead, asked, view: viewOf } = this.#environment
+    const view = viewOf(owner)
+    const timeout = options.timeout ?? Infinity
+    const mayAsk = options.wait !== false && online(owner)
+    if (mayAsk && (options.fresh || !asked(owner) || view.current === null)) {
+      const held = view.current !== null && options.fresh !== true
+      const left = remaining(timeout, started)
+      const wait = { timeout: held ? Math.min(left, headWaitMs) : left, signal: options.signal }
+      const asking = performance.now()
+      try {
+        const head = await askHead(owner, wait)
+        if (head.length > 0) {
+          await view.reach(head, { ...wait, timeout: remaining(wait.timeout, asking) })
+        }
+      } catch (error) {
+        // A copy is at hand: it answers, as old as it is. `fresh` asks for more than that.
+        if (!held || !isKVSwarmError(error, 'TIMEOUT', 'OWNER_UNREACHABLE')) {
+          throw this.#reading(error, owner, view.head)
+        }
+      }
+    }
+    const { current } = view
+    if (current !== null) return current
+    if (!mayAsk) {
+      throw new KVSwarmError(
+        'NOT_CONNECTED',
+        `nothing of storage node ${owner} is on this machine, and this node is not connected`,
+        { hint: 'call connect() first (kvswarm connect), or read without `wait: false`' }
+      )
+    }
+    throw new KVSwarmError('OWNER_UNREACHABLE', `storage node ${owner} has no index yet`, {
+      hint: 'start it with `kvswarm listen`'
+    })
+  }
+
+  /** Says of a failed read whose index it was, and how far it is known. */
+  #reading(error: unknown, owner: NodeId, head: Head): unknown {
+    if (!isKVSwarmError(error, 'TIMEOUT', 'OWNER_UNREACHABLE')) return error
+    return new KVSwarmError(
+      'OWNER_UNREACHABLE',
+      `storage node ${owner} could not be read: ${(error as Error).message} (its index is known up to block ${head.length})`,
+      {
+        hint: 'check that the storage node runs (`kvswarm listen`) and can be reached, or allow more time',
+        cause: error
+      }
+    )
+  }
+}
+
+/** One owner's ordered stream of entries. */
+class Source {
+  readonly owner: NodeId
+  readonly #snapshot: IndexSnapshot
+  readonly #entries: AsyncIterator<{ key: Uint8Array; value: Uint8Array }>
+  next: Entry | null = null
+
+  constructor(
+    owner: NodeId,
+    snapshot: IndexSnapshot,
+    range: IndexRange,
+    options: EngineReadOptions
+  ) {
+    this.owner = owner
+    this.#snapshot = snapshot
+    // The limit is over all owners together; each may have to give that many.
+    this.#entries = snapshot.range(dataRange(range), options)[Symbol.asyncIterator]()
+  }
+
+  get head(): Head {
+    return this.#snapshot.head
+  }
+
+  async advance(): Promise<void> {
+    const step = await this.#entries.next()
+    this.next = step.done ? null : decodeEntry(step.value.key, step.value.value)
+  }
+
+  async close(): Promise<void> {
+    await this.#entries.return?.()
+    await this.#snapshot.close()
+  }
+}
+
+function compareKeys(a: Source, b: Source): number {
+  return Buffer.compare(a.next?.key ?? new Uint8Array(0), b.next?.key ?? new Uint8Array(0))
+}

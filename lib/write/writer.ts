@@ -1,0 +1,440 @@
+/**
+ * A writer's side: routes operations to outboxes by owner, and waits for what their owners make of them.
+ *
+ * Invariants:
+ * - operations of one call keep their order within each outbox, and calls keep theirs (P4);
+ * - a request id that is in an outbox is not appended there again, whichever process asks;
+ * - a wait that ends early behind the append says so: `durable: true` and the flush's id.
+ */
+import { KVSwarmError } from '../errors.ts'
+import type { Head, OwnLogs, WaitOptions, WriteRequest } from '../ports.ts'
+import { comparePositions } from '../protocol/positions.ts'
+import type {
+  FlushPart,
+  FlushResult,
+  NodeId,
+  Operation,
+  OperationPlace,
+  Position
+} from '../types.ts'
+import { remaining, waitFor } from '../wait.ts'
+import { decodeFlushId, encodeFlushId } from '../wire/flush-id.ts'
+import { Outbox } from './outbox.ts'
+import { Progress } from './progress.ts'
+
+/** How many requests of this process are remembered, so that a repeated one is answered without a search. */
+const rememberedMax = 1000
+
+/** The part of the configuration that a writer routes by. */
+export interface WriterConfig {
+  readonly epoch: number
+  readonly hash: string
+  readonly isWriter: boolean
+  ownerOf(key: Uint8Array): NodeId
+}
+
+/** A rejected operation, as the owner's index tells it. */
+export interface Rejection {
+  readonly place: OperationPlace
+  readonly reason: string
+}
+
+export interface WriterEnvironment {
+  readonly node: NodeId
+  readonly logs: OwnLogs
+  config(): WriterConfig
+  /** A generation of the outbox for `owner` was begun: announce and serve it. */
+  begun(outbox: Outbox): void
+  /** This node's view of the owner's index: its head, or null when it knows none. */
+  viewHead(owner: NodeId): Head | null
+  onViewHead(owner: NodeId, listener: () => void): () => void
+  /** The cursor for this node's outbox in its view of the owner's index, from local blocks if it can. */
+  readCursor(owner: NodeId): Promise<Position | null>
+  /** The rejected operations of this node's outbox that the owner's index holds. */
+  readRejections(owner: NodeId, wait: WaitOptions): Promise<Rejection[]>
+  /** Lets the owner be reached, if it can be. */
+  need(owner: NodeId): void
+  /** How often the cursor is looked up while somebody waits and no message tells, milliseconds. */
+  readonly pollMs: number
+}
+
+interface Channel {
+  readonly outbox: Outbox
+  readonly progress: Progress
+  /** Rejections that were read, and whether a caller was told. */
+  readonly rejections: Map<string, Rejection & { told: boolean }>
+}
+
+export class Writer {
+  readonly #environment: WriterEnvironment
+  readonly #channels = new Map<NodeId, Channel>()
+  readonly #opening = new Map<NodeId, Promise<Channel>>()
+  readonly #recent = new Map<string, Promise<FlushResult>>()
+  #appending: Promise<unknown> = Promise.resolve()
+  #marked = 0
+  #closed = false
+
+  private constructor(environment: WriterEnvironment) {
+    this.#environment = environment
+  }
+
+  /** Opens the outboxes that are on disk; nothing is written. */
+  static async open(environment: WriterEnvironment): Promise<Writer> {
+    const writer = new Writer(environment)
+    for (const name of environment.logs.ownNames('outbox')) {
+      if (name.kind === 'outbox') await writer.#channel(name.owner)
+    }
+    return writer
+  }
+
+  get outboxes(): { outbox: Outbox; progress: Progress }[] {
+    return [...this.#channels.values()]
+  }
+
+  outbox(owner: NodeId): Outbox | null {
+    return this.#channels.get(owner)?.outbox ?? null
+  }
+
+  /** The storage node says that it holds this node's outbox up to here. */
+  acked(owner: NodeId, position: Position): void {
+    this.#channels.get(owner)?.progress.ack(position)
+  }
+
+  /** The storage node says that it has applied this node's outbox up to here, as `head` shows. */
+  applied(owner: NodeId, position: Position, head: Head, results: number): void {
+    const channel = this.#channels.get(owner)
+    channel?.progress.announce(position, head, results, this.#environment.viewHead(owner))
+  }
+
+  /** @throws as Engine.write */
+  async write(
+    request: WriteRequest,
+    options: WaitOptions & { readonly ack?: boolean; readonly receipt?: boolean } = {}
+  ): Promise<FlushResult> {
+    const started = performance.now()
+    const name = Buffer.from(request.request).toString('hex')
+    let appended = this.#recent.get(name)
+    if (!appended) {
+      appended = this.#append(request, options)
+      this.#remember(name, appended)
+    }
+    let result: FlushResult
+    try {
+      result = await appended
+    } catch (error) {
+      this.#recent.delete(name)
+      throw error
+    }
+    if (options.ack || options.receipt) {
+      await this.#settle(result, { ...options, ack: !options.receipt }, started)
+    }
+    return result
+  }
+
+  /** @throws as Engine.receipt */
+  async receipt(
+    flushId: string,
+    options: WaitOptions & { readonly ack?: boolean } = {}
+  ): Promise<FlushResult> {
+    const started = performance.now()
+    const { operations, parts } = decodeFlushId(flushId)
+    for (const { owner } of parts) await this.#channel(owner)
+    for (const part of parts) {
+      const end = this.#channels.get(part.owner)?.outbox.position ?? null
+      if (
+        end === null ||
+        comparePositions(end, { generation: part.generation, length: part.to }) < 0
+      ) {
+        throw new KVSwarmError(
+          'FLUSH_UNKNOWN',
+          `flush ${flushId} names blocks that are not in this node's outbox for ${part.owner}`,
+          { hint: 'ask on the node (data directory) that made the flush' }
+        )
+      }
+    }
+    const result: FlushResult = { id: flushId, operations, parts }
+    await this.#settle(result, options, started)
+    return result
+  }
+
+  /** The configuration has a new epoch: marks it in every outbox, before anything of it is written. */
+  adopt(): Promise<void> {
+    const next = this.#appending.then(() => this.#mark())
+    this.#appending = next.catch(() => {})
+    return next
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#appending
+    for (const { outbox } of this.#channels.values()) await outbox.close()
+  }
+
+  #append(request: WriteRequest, { signal }: WaitOptions): Promise<FlushResult> {
+    const config = this.#environment.config()
+    if (!config.isWriter) {
+      return Promise.reject(
+        new KVSwarmError(
+          'NOT_WRITER',
+          `node ${this.#environment.node} is not a writer in epoch ${config.epoch}`,
+          {
+            hint: 'let it be added to the configuration (kvswarm init --writer, or addWriter), and use that one here'
+          }
+        )
+      )
+    }
+    return new Promise((resolve, reject) => {
+      // One call after the other enters the outboxes' queues; there they are put together (Outbox).
+      const entered = this.#appending.then(async () => {
+        const { groups, appends } = await this.#enter(request, signal)
+        // Not awaited here: the next call's operations may join the same append.
+        this.#collect(request, groups, appends).then(resolve, reject)
+      })
+      entered.catch(reject)
+      this.#appending = entered.catch(() => {})
+    })
+  }
+
+  /** Puts the operations into the queues of their outboxes, in order. */
+  async #enter(
+    { request, operations, retry }: WriteRequest,
+    signal: AbortSignal | undefined
+  ): Promise<{ groups: Map<NodeId, number[]>; appends: Promise<FlushPart>[] }> {
+    if (this.#closed) throw new KVSwarmError('QUEUE_CLOSED', 'the store is closing')
+    if (signal?.aborted) {
+      throw new KVSwarmError('ABORTED', 'the write was aborted before anything was written')
+    }
+    await this.#mark()
+    const config = this.#environment.config()
+    const groups = groupByOwner(operations, (key) => config.ownerOf(key))
+    const channels = await Promise.all([...groups.keys()].map((owner) => this.#channel(owner)))
+    const earlier = new Map<NodeId, FlushPart>()
+    if (retry) {
+      for (const { outbox } of channels) {
+        const part = await outbox.find(request)
+        if (part) earlier.set(outbox.owner, part)
+      }
+    }
+    const appends = channels.map(({ outbox }) => {
+      const found = earlier.get(outbox.owner)
+      if (found) return Promise.resolve(found)
+      const places = groups.get(outbox.owner) ?? []
+      const mine = places.map((place) => operations[place] as Operation)
+      return outbox.append({ request, operations: mine })
+    })
+    return { groups, appends }
+  }
+
+  async #collect(
+    { request, operations }: WriteRequest,
+    groups: ReadonlyMap<NodeId, number[]>,
+    appends: Promise<FlushPart>[]
+  ): Promise<FlushResult> {
+    const outcomes = await Promise.allSettled(appends)
+    const parts: FlushPart[] = []
+    const unwritten: number[] = []
+    let failure: unknown = null
+    for (const [index, [, places]] of [...groups].entries()) {
+      const outcome = outcomes[index] as PromiseSettledResult<FlushPart>
+      if (outcome.status === 'fulfilled') {
+        parts.push(outcome.value)
+      } else {
+        failure ??= outcome.reason
+        unwritten.push(...places)
+      }
+    }
+    const id = encodeFlushId({ request, operations: operations.length, parts })
+    if (failure === null) return { id, operations: operations.length, parts }
+    if (parts.length === 0) throw failure
+    throw new KVSwarmError(
+      'FLUSH_PARTIAL',
+      `${unwritten.length} of ${operations.length} operations were not written: ${(failure as Error).message}`,
+      {
+        hint: 'flush() again writes those, and only those',
+        cause: failure,
+        flushId: id,
+        data: { unwritten: unwritten.toSorted((a, b) => a - b) }
+      }
+    )
+  }
+
+  async #mark(): Promise<void> {
+    const { epoch, hash } = this.#environment.config()
+    if (this.#marked >= epoch) return
+    const lengths = []
+    for (const { outbox } of this.#channels.values()) {
+      const { position } = outbox
+      if (position) lengths.push({ node: outbox.owner, ...position })
+    }
+    for (const { outbox } of this.#channels.values()) await outbox.mark(epoch, hash, lengths)
+    this.#marked = epoch
+  }
+
+  #remember(name: string, appended: Promise<FlushResult>): void {
+    appended.catch(() => {})
+    this.#recent.set(name, appended)
+    if (this.#recent.size <= rememberedMax) return
+    const [oldest] = this.#recent.keys()
+    if (oldest !== undefined) this.#recent.delete(oldest)
+  }
+
+  async #settle(
+    result: FlushResult,
+    options: WaitOptions & { readonly ack?: boolean },
+    started: number
+  ): Promise<void> {
+    const { timeout = Infinity, signal } = options
+    const waits = result.parts.map((part) =>
+      this.#settlePart(part, options.ack === true, { timeout: remaining(timeout, started), signal })
+    )
+    try {
+      await Promise.all(waits)
+    } catch (error) {
+      // The other parts' waits end by the same timeout or signal.
+      await Promise.allSettled(waits)
+      throw behindAppend(error, result.id)
+    }
+    if (!options.ack)
+      await this.#tellRejected(result, { timeout: remaining(timeout, started), signal })
+  }
+
+  async #settlePart(part: FlushPart, ackOnly: boolean, wait: WaitOptions): Promise<void> {
+    const { owner } = part
+    const { outbox, progress } = await this.#channel(owner)
+    const { viewHead, onViewHead, pollMs } = this.#environment
+    const reached = (): boolean => outbox.covers(ackOnly ? progress.acked : progress.applied, part)
+    if (reached()) return
+    this.#environment.need(owner)
+    const look = (): void => {
+      progress.viewMoved(viewHead(owner))
+      this.#environment.readCursor(owner).then(
+        (cursor) => cursor && progress.seen(cursor),
+        () => {
+          // Not to be had now: the next look, or a message, will tell.
+        }
+      )
+    }
+    const timer = setInterval(look, pollMs)
+    const stop = onViewHead(owner, () => progress.viewMoved(viewHead(owner)))
+    look()
+    try {
+      await waitFor(
+        reached,
+        (listener) => progress.onChange(listener),
+        wait,
+        () =>
+          new KVSwarmError(
+            'TIMEOUT',
+            `storage node ${owner} did not ${ackOnly ? 'acknowledge' : 'apply'} the write within the time allowed`,
+            {
+              hint: 'the write is on this disk and is delivered when the storage node can be reached'
+            }
+          )
+      )
+    } finally {
+      clearInterval(timer)
+      stop()
+    }
+  }
+
+  async #tellRejected(result: FlushResult, wait: WaitOptions): Promise<void> {
+    const mine: Rejection[] = []
+    for (const part of result.parts) {
+      const { progress, rejections } = await this.#channel(part.owner)
+      if (progress.results === 0) continue
+      for (const rejection of await this.#environment.readRejections(part.owner, wait)) {
+        const { generation, block, place } = rejection.place
+        const key = `${generation}/${block}/${place}`
+        if (!rejections.has(key)) rejections.set(key, { ...rejection, told: false })
+      }
+      for (const rejection of rejections.values()) {
+        const { generation, block } = rejection.place
+        if (generation !== part.generation || block < part.from || block >= part.to) continue
+        rejection.told = true
+        mine.push(rejection)
+      }
+    }
+    if (mine.length === 0) return
+    throw new KVSwarmError(
+      'OPERATION_REJECTED',
+      `${mine.length} of ${result.operations} operations were rejected: ${mine[0]?.reason}`,
+      {
+        hint: 'the others are applied; mend what was rejected and write it again',
+        durable: true,
+        flushId: result.id,
+        data: { rejected: mine.map(({ place, reason }) => ({ ...place, reason })) }
+      }
+    )
+  }
+
+  /** Results below this were told to somebody: their owner can forget them. */
+  #seen(owner: NodeId): Position | null {
+    const channel = this.#channels.get(owner)
+    if (!channel || channel.rejections.size === 0) return null
+    let seen = channel.progress.applied
+    for (const { place, told } of channel.rejections.values()) {
+      const position = { generation: place.generation, length: place.block }
+      if (!told && seen && comparePositions(position, seen) < 0) seen = position
+    }
+    return seen
+  }
+
+  #channel(owner: NodeId): Promise<Channel> {
+    let opening = this.#opening.get(owner)
+    if (!opening) {
+      opening = this.#openChannel(owner)
+      opening.catch(() => this.#opening.delete(owner))
+      this.#opening.set(owner, opening)
+    }
+    return opening
+  }
+
+  async #openChannel(owner: NodeId): Promise<Channel> {
+    const { node, logs, config, begun } = this.#environment
+    const outbox = await Outbox.open(
+      node,
+      owner,
+      logs,
+      () => ({ epoch: config().epoch, seen: this.#seen(owner) }),
+      begun
+    )
+    const channel = { outbox, progress: new Progress(owner), rejections: new Map() }
+    this.#channels.set(owner, channel)
+    return channel
+  }
+}
+
+/** Places of the operations for each owner, in their order. */
+function groupByOwner(
+  operations: readonly Operation[],
+  ownerOf: (key: Uint8Array) => NodeId
+): Map<NodeId, number[]> {
+  const groups = new Map<NodeId, number[]>()
+  for (const [place, operation] of operations.entries()) {
+    const owner = ownerOf(keyOf(operation))
+    const places = groups.get(owner)
+    if (places) places.push(place)
+    else groups.set(owner, [place])
+  }
+  return groups
+}
+
+/** All keys of an atomic group have one partition key, so its first one tells. */
+function keyOf(operation: Operation): Uint8Array {
+  if (operation.type !== 'group') return operation.key
+  const first = operation.mutations[0] ?? operation.checks[0]
+  if (!first) throw new KVSwarmError('INVALID_ARGUMENT', 'an atomic group is empty')
+  return first.key
+}
+
+/** The operations are on this disk whatever the wait came to. */
+function behindAppend(error: unknown, flushId: string): unknown {
+  if (!(error instanceof KVSwarmError) || error.durable) return error
+  return new KVSwarmError(error.code, error.message, {
+    hint: error.hint,
+    cause: error,
+    durable: error.code !== 'FLUSH_LOST',
+    flushId,
+    data: error.data
+  })
+}
