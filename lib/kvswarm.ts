@@ -1,0 +1,597 @@
+/**
+ * The public class: encodes keys and values, keeps the write cache, and passes everything on to an engine, which
+ * is this process's own node or, over the control socket, that of the process that holds the data directory.
+ * No rule of the protocol lives here.
+ */
+import { randomBytes } from 'node:crypto'
+import { EventEmitter } from 'node:events'
+import { timeoutDefaultMs, lockTimeoutDefaultMs } from '../config/limits.ts'
+import { Config, type ConfigOptions } from '../config/index.ts'
+import { WriteCache } from './cache.ts'
+import { optionsAndCallback, settle, type Callback } from './callbacks.ts'
+import { coordinate } from './coordination/index.ts'
+import { isKVSwarmError, KVSwarmError } from './errors.ts'
+import { prepareDirectory } from './hyper/datadir.ts'
+import { LocalEngine } from './node.ts'
+import type { Engine, EngineReadOptions, Network, Role, Status, WaitOptions } from './ports.ts'
+import { version } from './status.ts'
+import type { Entry, FlushResult, Key, NodeId, Operation, Value, Versionstamp } from './types.ts'
+import { checkTimeout } from './wait.ts'
+import { decodeKey, encodeKey, prefixRange, rangeBound } from './wire/keys.ts'
+import { decodeValue, encodeValue, type ValueEncoding } from './wire/values.ts'
+
+/** Options of `kvswarm()`. */
+export interface KVSwarmOptions {
+  /**
+   * The data directory, or a function that is called with a name and returns one (as the original API allows).
+   * One that returns a random-access adaptor is refused: hypercore 11 keeps its own database in a directory.
+   */
+  readonly storage: string | ((name: string) => string)
+  /** Who stores what and who may write. Unset: the one that the data directory has adopted. */
+  readonly config?: Config
+  /** Slices by node id in the original form, instead of `config`. */
+  readonly bins?: ConfigOptions['bins']
+  /** `host:port` of DHT nodes of a private swarm. @default the public DHT, or the configuration's */
+  readonly bootstrap?: string | readonly string[]
+  /** Where connections come from. @default hyperswarm */
+  readonly network?: Network
+  /**
+   * `os` leaves it to the operating system when this node's own writes reach the disk: faster, and a power cut
+   * loses the newest of them. What others rely on (acks, indexes) is always synced. @default 'sync'
+   */
+  readonly durability?: 'sync' | 'os'
+  /** Milliseconds that a call waits for the network, unless it says otherwise. @default 30000 */
+  readonly timeout?: number
+  /**
+   * What to do when another process holds the data directory: `auto` attaches to it, `required` fails where
+   * that cannot be relied on, `single` never shares. @default 'auto'
+   */
+  readonly coordination?: 'auto' | 'required' | 'single'
+  /** Milliseconds to wait for a held directory whose holder does not answer. @default 30000 */
+  readonly lockTimeout?: number
+  /** Looks at the directory as it is now, held or not: nothing is written, no network. @default false */
+  readonly readOnly?: boolean
+  /** Fixes the type of all values. @default any type */
+  readonly valueEncoding?: ValueEncoding
+}
+
+export interface ReadOptions extends WaitOptions {
+  /** False: only what is on this machine, at once. @default true */
+  readonly wait?: boolean
+  /** Ask the owner for its present head first. @default false */
+  readonly fresh?: boolean
+  /** Id of a flush that must be applied first. */
+  readonly after?: string
+}
+
+export interface FlushOptions extends WaitOptions {
+  /** Wait until the storage nodes hold the operations durably. */
+  readonly ack?: boolean
+  /** Wait until they are applied and readable here; implies `ack`. */
+  readonly receipt?: boolean
+}
+
+/** One entry as it is read. */
+export interface KVEntry {
+  readonly key: Key
+  readonly value: Value
+  readonly versionstamp: Versionstamp
+  /** Unix milliseconds; null: never. */
+  readonly expireAt: number | null
+}
+
+/** Which entries `list()` gives: those of a prefix, or from `start` (inclusive) to `end` (exclusive). */
+export interface ListSelector {
+  readonly prefix?: Key
+  readonly start?: Key
+  readonly end?: Key
+  /** Last key first. @default false */
+  readonly reverse?: boolean
+  /** At most so many. @default all */
+  readonly limit?: number
+}
+
+export interface KVSwarmEvents {
+  /** Something failed that no caller can be told of. */
+  error: [error: KVSwarmError]
+  /** Something that somebody should know, and that needs no action to go on. */
+  warning: [message: string]
+  /** `kvswarm stop` asked all processes of this data directory to end. Without a listener the store closes. */
+  stop: []
+}
+
+export class KVSwarm extends EventEmitter<KVSwarmEvents> {
+  readonly #options: KVSwarmOptions
+  readonly #directory: string
+  readonly #timeout: number
+  readonly #cache = new WriteCache()
+  readonly #roles = new Map<Role, Promise<() => Promise<void>>>()
+  /** A flush whose outcome is not known: it is sent again, by the same request id, before the next one. */
+  #uncertain: { request: Uint8Array; operations: Operation[] }[] = []
+  #flushing: Promise<unknown> = Promise.resolve()
+  #engine: Engine | null = null
+  #opening: Promise<void> | null = null
+  #closing: Promise<void> | null = null
+  #config: Config | null
+
+  /** @throws INVALID_ARGUMENT, STORAGE_UNSUPPORTED, CONFIG_INVALID */
+  constructor(options: KVSwarmOptions) {
+    super()
+    if (options === null || typeof options !== 'object') {
+      throw new KVSwarmError('INVALID_ARGUMENT', `options are ${String(options)}`, {
+        hint: 'call kvswarm({ storage, config })'
+      })
+    }
+    this.#options = options
+    this.#directory = directoryOf(options.storage)
+    this.#timeout = checkTimeout(options.timeout, timeoutDefaultMs)
+    checkTimeout(options.lockTimeout, lockTimeoutDefaultMs)
+    oneOf('durability', options.durability, ['sync', 'os'])
+    oneOf('coordination', options.coordination, ['auto', 'required', 'single'])
+    oneOf('valueEncoding', options.valueEncoding, ['any', 'binary', 'utf-8', 'json'])
+    if (options.config !== undefined && !(options.config instanceof Config)) {
+      throw new KVSwarmError('INVALID_ARGUMENT', 'config is not a Config', {
+        hint: "make one with new Config({ capacities, writers }) or Config.parse(text) of 'kvswarm/config'"
+      })
+    }
+    this.#config =
+      options.config?.snapshot() ?? (options.bins ? new Config({ bins: options.bins }) : null)
+  }
+
+  /** This node's id. @throws CLOSED before ready() */
+  get nodeId(): NodeId {
+    if (!this.#engine) {
+      throw new KVSwarmError('CLOSED', 'the store is not open', { hint: 'await kv.ready() first' })
+    }
+    return this.#engine.nodeId
+  }
+
+  /** A copy of the configuration in use, or null. */
+  get config(): Config | null {
+    return this.#config?.snapshot() ?? null
+  }
+
+  /** Resolves when the data directory is open, or its holder attached to; every call waits for it by itself. */
+  ready(callback?: Callback): Promise<void> {
+    this.#opening ??= this.#open()
+    return settle(this.#opening, callback)
+  }
+
+  /**
+   * Flushes what is in the write cache, ends every role and connection, and closes the data directory.
+   * Idempotent.
+   */
+  close(callback?: Callback): Promise<void> {
+    this.#closing ??= this.#close()
+    return settle(this.#closing, callback)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /**
+   * The value of a key, null when there is none. Fetches only the blocks that it needs, each one verified.
+   * Without a connection it answers from what is on this machine.
+   * @throws KEY_INVALID, TIMEOUT, ABORTED, OWNER_UNREACHABLE, NOT_CONNECTED, CLOSED
+   */
+  get(key: Key, callback: Callback<Value>): Promise<Value>
+  get(key: Key, options?: ReadOptions, callback?: Callback<Value>): Promise<Value>
+  get(
+    key: Key,
+    options?: ReadOptions | Callback<Value>,
+    callback?: Callback<Value>
+  ): Promise<Value> {
+    const [opts, done] = optionsAndCallback<ReadOptions, Value>(options, callback)
+    return settle(
+      this.getEntry(key, opts).then((entry) => (entry === null ? null : entry.value)),
+      done
+    )
+  }
+
+  /** The entry of a key with its versionstamp, null when there is none. @throws as get() */
+  async getEntry(key: Key, options?: ReadOptions): Promise<KVEntry | null> {
+    const [entry] = await this.getMany([key], options)
+    return entry ?? null
+  }
+
+  /** True when the key exists. @throws as get() */
+  async has(key: Key, options?: ReadOptions): Promise<boolean> {
+    return (await this.getEntry(key, options)) !== null
+  }
+
+  /** The entries of several keys in their order, null for what is missing; each owner's from one snapshot. */
+  async getMany(keys: readonly Key[], options?: ReadOptions): Promise<(KVEntry | null)[]> {
+    const encoded = keys.map((key) => encodeKey(key))
+    const engine = await this.#use()
+    const entries = await engine.getMany(encoded, this.#reading(options))
+    return entries.map((entry) => (entry === null ? null : this.#entry(entry)))
+  }
+
+  /**
+   * All entries that the selector names, ordered by key over all storage nodes, each node's from one snapshot.
+   * @throws as get(), while iterating
+   */
+  async *list(selector: ListSelector = {}, options?: ReadOptions): AsyncGenerator<KVEntry> {
+    const range = rangeOf(selector)
+    const engine = await this.#use()
+    for await (const entry of engine.list(range, this.#reading(options))) yield this.#entry(entry)
+  }
+
+  /**
+   * Puts a write of the value into the write cache; flush() makes it durable. The value is copied.
+   * @throws KEY_INVALID, KEY_TOO_LARGE, VALUE_INVALID, VALUE_TOO_LARGE, CACHE_FULL, CLOSED
+   */
+  put(key: Key, value: Value): void {
+    this.#mayWrite()
+    const encoding = this.#options.valueEncoding
+    this.#cache.add({ type: 'put', key: encodeKey(key), value: encodeValue(value, encoding) })
+  }
+
+  /** Puts a deletion into the write cache. @throws as put() */
+  del(key: Key): void {
+    this.#mayWrite()
+    this.#cache.add({ type: 'del', key: encodeKey(key) })
+  }
+
+  /** put() and flush() in one. */
+  async set(key: Key, value: Value, options?: FlushOptions): Promise<FlushResult> {
+    this.put(key, value)
+    return await this.flush(options)
+  }
+
+  /** del() and flush() in one. */
+  async delete(key: Key, options?: FlushOptions): Promise<FlushResult> {
+    this.del(key)
+    return await this.flush(options)
+  }
+
+  /**
+   * Writes the write cache to the outboxes. Resolves when it is on this machine's disk; with `ack` when the
+   * storage nodes hold it durably, with `receipt` when it is applied and get() on this node gives it.
+   * A timeout or abort before it is on disk leaves it in the cache; after, the error says `durable: true`
+   * and names the flush, and kv.receipt(id) waits on.
+   * @throws NOT_WRITER, TIMEOUT, ABORTED, FLUSH_PARTIAL, OPERATION_REJECTED, DISK_FULL, IO_ERROR, CLOSED
+   */
+  flush(callback: Callback<FlushResult>): Promise<FlushResult>
+  flush(options?: FlushOptions, callback?: Callback<FlushResult>): Promise<FlushResult>
+  flush(
+    options?: FlushOptions | Callback<FlushResult>,
+    callback?: Callback<FlushResult>
+  ): Promise<FlushResult> {
+    const [opts, done] = optionsAndCallback<FlushOptions, FlushResult>(options, callback)
+    return settle(this.#flush(opts ?? {}), done)
+  }
+
+  /**
+   * Waits for an earlier flush by its id, also one of an earlier process.
+   * @param options `ack: true` waits for the ack only
+   * @throws FLUSH_UNKNOWN, TIMEOUT, ABORTED, OPERATION_REJECTED, FLUSH_LOST
+   */
+  async receipt(
+    flushId: string,
+    options: WaitOptions & { readonly ack?: boolean } = {}
+  ): Promise<FlushResult> {
+    const engine = await this.#use()
+    return await engine.receipt(flushId, { ...options, ...this.#wait(options) })
+  }
+
+  /** Connects to the swarm: delivers what is in the outboxes, and reads from the storage nodes. */
+  connect(callback?: Callback): Promise<void> {
+    return settle(this.#start('connect'), callback)
+  }
+
+  /** Ends connect() and listen(). */
+  disconnect(callback?: Callback): Promise<void> {
+    return settle(this.#stop(), callback)
+  }
+
+  /**
+   * Connects and lets others reach this node; storage nodes take in, apply and serve from then on.
+   * @throws NOT_AUTHORISED when the configuration gives this node no role
+   */
+  listen(callback?: Callback): Promise<void> {
+    return settle(this.#start('listen'), callback)
+  }
+
+  /** Replaces the list of authorised writers. @throws CONFIG_INVALID, CONFIG_MISSING */
+  setWriters(writers: readonly string[], callback?: Callback): Promise<void> {
+    return settle(
+      this.#change((config) => config.update({ writers })),
+      callback
+    )
+  }
+
+  /** Ids of the authorised writers, sorted. */
+  getWriters(callback?: Callback<string[]>): Promise<string[]> {
+    const list = async (): Promise<string[]> => {
+      await this.#use()
+      return [...(this.#config?.writers ?? [])]
+    }
+    return settle(list(), callback)
+  }
+
+  addWriter(id: string, callback?: Callback): Promise<void> {
+    return settle(
+      this.#change((config) => config.addWriter(id)),
+      callback
+    )
+  }
+
+  removeWriter(id: string, callback?: Callback): Promise<void> {
+    return settle(
+      this.#change((config) => config.removeWriter(id)),
+      callback
+    )
+  }
+
+  /**
+   * Sets capacities of storage nodes (0 removes one); the existing slices are adjusted.
+   * @throws CONFIG_SLICES when this node has adopted the present slices: data is not moved yet
+   */
+  setCapacities(capacities: Readonly<Record<string, number>>, callback?: Callback): Promise<void> {
+    return settle(
+      this.#change((config) => config.update({ capacities })),
+      callback
+    )
+  }
+
+  /**
+   * Uses another configuration from now on; a snapshot of it is taken.
+   * @throws CONFIG_STALE, CONFIG_CONFLICT, CONFIG_SLICES
+   */
+  setConfig(config: Config, callback?: Callback): Promise<void> {
+    const set = async (): Promise<void> => {
+      if (!(config instanceof Config)) {
+        throw new KVSwarmError('INVALID_ARGUMENT', 'setConfig() got something that is not a Config')
+      }
+      await this.#adopt(config.snapshot())
+    }
+    return settle(set(), callback)
+  }
+
+  /** What this node is and does: see Status. */
+  async status(): Promise<Status> {
+    return await (await this.#use()).status()
+  }
+
+  async #open(): Promise<void> {
+    if (this.#closing) throw closedError()
+    const { coordination, lockTimeout, readOnly } = this.#options
+    const openEngine = (text: string | null): Promise<Engine> =>
+      LocalEngine.open({
+        directory: this.#directory,
+        config: text === null ? null : Config.parse(text),
+        bootstrap: bootstrapOf(this.#options.bootstrap) ?? this.#config?.bootstrap ?? null,
+        network: this.#options.network ?? null,
+        durability: this.#options.durability ?? 'sync',
+        readOnly: readOnly === true,
+        onWarning: (message) => this.emit('warning', message),
+        onError: (error) => this.#failed(error)
+      })
+    this.#engine = readOnly
+      ? await openEngine(this.#config?.serialize() ?? null)
+      : await coordinate({
+          directory: this.#directory,
+          mode: coordination ?? 'auto',
+          lockTimeoutMs: lockTimeout ?? lockTimeoutDefaultMs,
+          configText: this.#config?.serialize() ?? null,
+          openEngine,
+          prepare: () => prepareDirectory(this.#directory, true),
+          version: version(),
+          onStop: () => this.#asked(),
+          onError: (error) => this.#failed(error),
+          onWarning: (message) => this.emit('warning', message)
+        })
+    const text = await this.#engine.config()
+    if (text !== null) this.#config = Config.parse(text)
+  }
+
+  async #close(): Promise<void> {
+    if (!this.#opening) return
+    await this.#opening.catch(() => {})
+    const engine = this.#engine
+    if (!engine) return
+    try {
+      if (this.#cache.size > 0 || this.#uncertain.length > 0) await this.#flush({})
+    } finally {
+      await this.#stop().catch(() => {})
+      await engine.close()
+    }
+  }
+
+  async #use(): Promise<Engine> {
+    if (this.#closing) throw closedError()
+    await this.ready()
+    return this.#engine as Engine
+  }
+
+  #asked(): void {
+    if (this.emit('stop')) return
+    this.close().catch((error: unknown) => this.#failed(error))
+  }
+
+  #failed(error: unknown): void {
+    // Without a listener an 'error' event would end the process with a bare stack: that is what Node users expect.
+    this.emit('error', error as KVSwarmError)
+  }
+
+  async #start(role: Role): Promise<void> {
+    const engine = await this.#use()
+    const started = this.#roles.get(role) ?? engine.start(role)
+    this.#roles.set(role, started)
+    try {
+      await started
+    } catch (error) {
+      this.#roles.delete(role)
+      throw error
+    }
+  }
+
+  async #stop(): Promise<void> {
+    const roles = [...this.#roles.values()]
+    this.#roles.clear()
+    for (const started of roles) await (await started)()
+  }
+
+  #mayWrite(): void {
+    if (this.#closing) throw closedError()
+    if (this.#options.readOnly) {
+      throw new KVSwarmError('READ_ONLY', 'the store was opened with readOnly', {
+        hint: 'open it without readOnly to write'
+      })
+    }
+  }
+
+  #flush(options: FlushOptions): Promise<FlushResult> {
+    if (this.#options.readOnly) this.#mayWrite()
+    const wait = this.#wait(options)
+    const operations = this.#cache.take()
+    // Flushes are sent in the order of their calls, so that one writer's operations never change order (P4).
+    const sent = this.#flushing.then(() => this.#send(operations, options, wait))
+    this.#flushing = sent.catch(() => {})
+    return sent
+  }
+
+  async #send(
+    operations: Operation[],
+    options: FlushOptions,
+    wait: { timeout: number; signal: AbortSignal | undefined }
+  ): Promise<FlushResult> {
+    await this.ready()
+    const engine = this.#engine as Engine
+    for (let earlier = this.#uncertain[0]; earlier; earlier = this.#uncertain[0]) {
+      await engine.write({ ...earlier, retry: true }, wait)
+      this.#uncertain.shift()
+    }
+    if (operations.length === 0) return { id: '', operations: 0, parts: [] }
+    const request = randomBytes(16)
+    try {
+      return await engine.write(
+        { request, operations },
+        { ...wait, ack: options.ack === true, receipt: options.receipt === true }
+      )
+    } catch (error) {
+      this.#keep(request, operations, error)
+      throw error
+    }
+  }
+
+  /** What of a failed flush is not in an outbox goes back, or is asked for again when that is not known. */
+  #keep(request: Uint8Array, operations: Operation[], error: unknown): void {
+    if (!isKVSwarmError(error)) {
+      this.#uncertain.push({ request, operations })
+    } else if (error.code === 'FLUSH_PARTIAL') {
+      const unwritten = (error.data['unwritten'] as number[] | undefined) ?? []
+      this.#cache.restore(unwritten.map((place) => operations[place] as Operation))
+    } else if (error.data['uncertain'] === true) {
+      this.#uncertain.push({ request, operations })
+    } else if (!error.durable) {
+      this.#cache.restore(operations)
+    }
+  }
+
+  #wait(options: WaitOptions | undefined): { timeout: number; signal: AbortSignal | undefined } {
+    return { timeout: checkTimeout(options?.timeout, this.#timeout), signal: options?.signal }
+  }
+
+  #reading(options: ReadOptions | undefined): EngineReadOptions {
+    return {
+      ...this.#wait(options),
+      wait: options?.wait !== false,
+      fresh: options?.fresh === true,
+      ...(options?.after === undefined ? {} : { after: options.after })
+    }
+  }
+
+  #entry(entry: Entry): KVEntry {
+    return {
+      key: decodeKey(entry.key),
+      value: decodeValue(entry.value, this.#options.valueEncoding),
+      versionstamp: entry.versionstamp,
+      expireAt: entry.expireAt === 0 ? null : entry.expireAt
+    }
+  }
+
+  async #change(change: (config: Config) => void): Promise<void> {
+    await this.#use()
+    if (!this.#config) {
+      throw new KVSwarmError('CONFIG_MISSING', 'there is no configuration to change', {
+        hint: 'pass one when opening, or call setConfig()'
+      })
+    }
+    const config = Config.parse(this.#config.serialize())
+    change(config)
+    if (config.epoch !== this.#config.epoch) await this.#adopt(config)
+  }
+
+  async #adopt(config: Config): Promise<void> {
+    const engine = await this.#use()
+    await engine.setConfig(config.serialize())
+    this.#config = config
+  }
+}
+
+/** Creates a store: `kvswarm(options)` is `new KVSwarm(options)`. */
+export function kvswarm(options: KVSwarmOptions): KVSwarm {
+  return new KVSwarm(options)
+}
+
+function directoryOf(storage: KVSwarmOptions['storage']): string {
+  const given: unknown = typeof storage === 'function' ? storage('kvswarm') : storage
+  if (typeof given === 'string' && given !== '') return given
+  if (typeof storage === 'function' && typeof given === 'object' && given !== null) {
+    throw new KVSwarmError('STORAGE_UNSUPPORTED', 'storage() returned a random-access adaptor', {
+      hint: 'return the path of a directory: hypercore 11 keeps a database of its own there'
+    })
+  }
+  throw new KVSwarmError(
+    'INVALID_ARGUMENT',
+    `storage is ${JSON.stringify(given) ?? String(given)}`,
+    {
+      hint: 'give the path of the data directory'
+    }
+  )
+}
+
+function bootstrapOf(bootstrap: KVSwarmOptions['bootstrap']): readonly string[] | null {
+  if (bootstrap === undefined) return null
+  return typeof bootstrap === 'string' ? bootstrap.split(',').map((text) => text.trim()) : bootstrap
+}
+
+function oneOf(name: string, value: string | undefined, allowed: readonly string[]): void {
+  if (value === undefined || allowed.includes(value)) return
+  throw new KVSwarmError('INVALID_ARGUMENT', `${name} is ${JSON.stringify(value)}`, {
+    hint: `use one of ${allowed.join(', ')}`
+  })
+}
+
+function rangeOf(selector: ListSelector): {
+  gte?: Uint8Array
+  lt?: Uint8Array
+  reverse: boolean
+  limit?: number
+} {
+  const { prefix, start, end, reverse = false, limit } = selector
+  if (prefix !== undefined && (start !== undefined || end !== undefined)) {
+    throw new KVSwarmError('INVALID_ARGUMENT', 'list() got a prefix and a start or end', {
+      hint: 'give either a prefix, or a start and an end'
+    })
+  }
+  if (limit !== undefined && (!Number.isSafeInteger(limit) || limit < 0)) {
+    throw new KVSwarmError('INVALID_ARGUMENT', `limit is ${String(limit)}`, {
+      hint: 'give a whole number, 0 or more'
+    })
+  }
+  return {
+    ...(prefix === undefined ? {} : prefixRange(prefix)),
+    ...(start === undefined ? {} : { gte: rangeBound(start) }),
+    ...(end === undefined ? {} : { lt: rangeBound(end) }),
+    reverse,
+    ...(limit === undefined ? {} : { limit })
+  }
+}
+
+function closedError(): KVSwarmError {
+  return new KVSwarmError('CLOSED', 'the store is closed', { hint: 'open a new one' })
+}

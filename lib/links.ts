@@ -1,0 +1,263 @@
+/**
+ * Links to other nodes: our channel on each connection, which logs are served on it, and who is dialled.
+ *
+ * Invariants: one link for each node; nothing is served before the peer's hello; a log is attached only to the
+ * links that may have it; ids that the configuration does not name share a small number of connections.
+ */
+import { connectionsMax, connectionsUnnamedMax } from '../config/limits.ts'
+import { KVSwarmError } from './errors.ts'
+import { internalsOf } from './hyper/replication.ts'
+import { newPeerCounters, openPeer, type MessageCodec, type Peer } from './hyper/peer.ts'
+import { Watchdog } from './hyper/watchdog.ts'
+import type { Connection, Network } from './ports.ts'
+import type { KeyPair, NodeId } from './types.ts'
+import {
+  decodeMessage,
+  encodeMessage,
+  protocolVersion,
+  type HelloMessage,
+  type Message
+} from './wire/messages.ts'
+
+/** What is said on a link; ping and pong are the channel's own. */
+export type LinkMessage = Exclude<Message, { type: 'ping' | 'pong' }>
+
+/** A log that can be attached to a link: lib/hyper's own form. */
+export interface Attachable {
+  readonly core: { replicate(muxer: unknown): unknown }
+}
+
+/** A peer whose hello has come. */
+export class Link {
+  readonly node: NodeId
+  /** Milliseconds of the monotonic clock, and Unix milliseconds. */
+  readonly since: number = Date.now()
+  readonly #peer: Peer<LinkMessage>
+  readonly #attached = new Set<Attachable>()
+  readonly #look: () => void
+  /** Of the peer's configuration; null: it has none. */
+  epoch: number | null = null
+
+  constructor(peer: Peer<LinkMessage>, attached: Set<Attachable>, look: () => void) {
+    this.node = peer.remoteId
+    this.#peer = peer
+    this.#attached = attached
+    this.#look = look
+  }
+
+  get connection(): Connection {
+    return this.#peer.connection
+  }
+
+  get closed(): boolean {
+    return this.#peer.closed
+  }
+
+  /** @param newest of messages that wait under one name only the newest is sent */
+  send(message: LinkMessage, newest?: string): boolean {
+    return this.#peer.send(message, newest)
+  }
+
+  /** Serves the log on this link, and takes it in; idempotent, ends with the connection. */
+  attach(log: Attachable): void {
+    if (this.closed || this.#attached.has(log)) return
+    this.#attached.add(log)
+    log.core.replicate(this.#peer.muxer)
+    this.#look()
+  }
+
+  close(reason?: Error): void {
+    this.#peer.close(reason)
+  }
+}
+
+export interface LinksEnvironment {
+  readonly keyPair: KeyPair
+  readonly network: Network
+  /** This node's configuration, as its hello tells it. */
+  config(): { readonly epoch: number; readonly hash: string } | null
+  /** True when the configuration names the id. */
+  named(id: NodeId): boolean
+  /** The peer's hello has come, and its configuration is not in conflict. */
+  linked(link: Link): void
+  received(link: Link, message: LinkMessage): void
+  unlinked(link: Link): void
+  /** The peer has another configuration of the same epoch. */
+  conflict(id: NodeId, theirs: { readonly epoch: number; readonly hash: string }): void
+  warn(message: string): void
+}
+
+export class Links {
+  readonly #environment: LinksEnvironment
+  readonly #links = new Map<NodeId, Link>()
+  readonly #joined = new Set<NodeId>()
+  readonly #listeners = new Set<() => void>()
+  readonly #watchdog: Watchdog
+  readonly #counters = newPeerCounters()
+  /** Connections by id, greeted or not. */
+  readonly #connections = new Map<NodeId, number>()
+  #opening: Promise<void> | null = null
+  #closed = false
+
+  constructor(environment: LinksEnvironment) {
+    this.#environment = environment
+    this.#watchdog = new Watchdog({
+      onIntervention: ({ remoteId, reason }) =>
+        environment.warn(`the connection to ${remoteId} was ended, it is dialled again: ${reason}`)
+    })
+  }
+
+  get interventions(): number {
+    return this.#watchdog.interventions
+  }
+
+  get all(): Link[] {
+    return [...this.#links.values()]
+  }
+
+  get(node: NodeId): Link | null {
+    return this.#links.get(node) ?? null
+  }
+
+  /** Called when a link came or went. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Opens the network and lets others reach this node. */
+  open(): Promise<void> {
+    const { network, keyPair } = this.#environment
+    this.#opening ??= network
+      .open({
+        keyPair,
+        accepts: (id) => this.#accepts(id),
+        onConnection: (connection) => this.#connected(connection)
+      })
+      .then(() => network.listen())
+    return this.#opening
+  }
+
+  /** Dials exactly these nodes from now on, and those that are asked for with join(). */
+  dial(nodes: readonly NodeId[]): void {
+    for (const node of nodes) this.join(node)
+    for (const node of this.#joined) {
+      if (this.#environment.named(node)) continue
+      this.#joined.delete(node)
+      this.#environment.network.leave(node)
+    }
+  }
+
+  join(node: NodeId): void {
+    if (this.#closed || this.#opening === null || this.#joined.has(node)) return
+    this.#joined.add(node)
+    void this.#opening.then(() => {
+      if (this.#closed || !this.#joined.has(node)) return
+      this.#environment.network.admit(node)
+      this.#environment.network.join(node)
+    })
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#watchdog.close()
+    if (this.#opening === null) return
+    await this.#opening.catch(() => {})
+    await this.#environment.network.close()
+  }
+
+  #accepts(id: NodeId): boolean {
+    if (this.#closed) return false
+    if (this.#environment.named(id)) return true
+    let unnamed = 0
+    for (const other of this.#connections.keys()) if (!this.#environment.named(other)) unnamed++
+    return unnamed < connectionsUnnamedMax && this.#connections.size < connectionsMax
+  }
+
+  #connected(connection: Connection): void {
+    const id = connection.remoteId
+    // Asked again: many handshakes can be under way when the firewall answers.
+    if (!this.#connections.has(id) && !this.#accepts(id)) return connection.destroy()
+    this.#connections.set(id, (this.#connections.get(id) ?? 0) + 1)
+    connection.onClose(() => {
+      const left = (this.#connections.get(id) ?? 1) - 1
+      if (left > 0) this.#connections.set(id, left)
+      else this.#connections.delete(id)
+    })
+    const attached = new Set<Attachable>()
+    const cores = function* (): Iterable<unknown> {
+      for (const log of attached) {
+        if (internalsOf(log.core) === null) attached.delete(log)
+        else yield log.core
+      }
+    }
+    const look = this.#watchdog.watch(connection, cores)
+    let link: Link | null = null
+    openPeer<LinkMessage>(
+      connection,
+      codec,
+      {
+        hello: () => this.#hello(),
+        onHello: (message, peer) => {
+          link = new Link(peer, attached, look)
+          this.#greeted(link, message)
+        },
+        onMessage: (message) => {
+          if (link && !link.closed) this.#environment.received(link, message)
+        },
+        onClose: () => {
+          if (link === null || this.#links.get(id) !== link) return
+          this.#links.delete(id)
+          this.#environment.unlinked(link)
+          this.#changed()
+        }
+      },
+      { counters: this.#counters }
+    )
+  }
+
+  #hello(): HelloMessage {
+    const config = this.#environment.config()
+    return {
+      type: 'hello',
+      protocolVersion,
+      epoch: config?.epoch ?? 0,
+      configHash: config?.hash ?? noHash
+    }
+  }
+
+  #greeted(link: Link, message: LinkMessage): void {
+    if (message.type !== 'hello') return
+    if (message.protocolVersion !== protocolVersion) {
+      const text = `node ${link.node} speaks version ${message.protocolVersion} of the protocol, this one ${protocolVersion}`
+      if (this.#environment.named(link.node)) this.#environment.warn(text)
+      throw new KVSwarmError('PROTOCOL_ERROR', text, { hint: 'run the same version of kvswarm' })
+    }
+    link.epoch = message.epoch === 0 ? null : message.epoch
+    const config = this.#environment.config()
+    if (config && message.epoch === config.epoch && message.configHash !== config.hash) {
+      this.#environment.conflict(link.node, { epoch: message.epoch, hash: message.configHash })
+      return link.close()
+    }
+    this.#links.set(link.node, link)
+    this.#environment.linked(link)
+    this.#changed()
+  }
+
+  #changed(): void {
+    for (const listener of [...this.#listeners]) listener()
+  }
+}
+
+const noHash = '0'.repeat(64)
+
+const codec: MessageCodec<LinkMessage> = {
+  encode: (message) =>
+    encodeMessage(
+      message.type === 'ping' || message.type === 'pong' ? { ...message, id: 0 } : message
+    ),
+  decode: (bytes) => {
+    const message = decodeMessage(bytes)
+    return message.type === 'ping' || message.type === 'pong' ? { type: message.type } : message
+  }
+}

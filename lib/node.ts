@@ -1,0 +1,700 @@
+/**
+ * The local engine: one process that holds a data directory, with all of a node's roles. It opens the organs,
+ * ties them to the store and to the links, adopts configurations, and closes everything in order.
+ *
+ * Order of closing: loops, connections, organs, store.
+ */
+import { Config } from '../config/index.ts'
+import { receiptPollMs } from '../config/limits.ts'
+import { StorageNode } from './apply/storage-node.ts'
+import { isKVSwarmError, KVSwarmError, messageOf } from './errors.ts'
+import { BeeIndex, BeeView } from './hyper/bee.ts'
+import type { HyperLog } from './hyper/log.ts'
+import { logKey } from './hyper/marks.ts'
+import { StateFile } from './hyper/state-file.ts'
+import { Store } from './hyper/store.ts'
+import { hyperswarmNetwork } from './hyper/swarm.ts'
+import { Links, type Link, type LinkMessage } from './links.ts'
+import type {
+  Engine,
+  EngineReadOptions,
+  Head,
+  IndexRange,
+  IndexView,
+  Log,
+  Network,
+  Role,
+  Status,
+  WaitOptions,
+  WriteRequest
+} from './ports.ts'
+import { Reader } from './read/reader.ts'
+import { OwnerView } from './read/views.ts'
+import { describe } from './status.ts'
+import type { Entry, FlushResult, LogName, NodeId, Position } from './types.ts'
+import { waitFor } from './wait.ts'
+import { openGeneration, signGeneration, type GenerationRecord } from './wire/generations.ts'
+import {
+  cursorKey,
+  decodeCursor,
+  decodeResult,
+  decodeResultKey,
+  resultsRange
+} from './wire/records.ts'
+import type { Outbox } from './write/outbox.ts'
+import { Writer, type Rejection } from './write/writer.ts'
+
+export interface LocalEngineOptions {
+  readonly directory: string
+  readonly config: Config | null
+  /** `host:port` of DHT nodes; null: the configuration's, or the public DHT. */
+  readonly bootstrap: readonly string[] | null
+  readonly network: Network | null
+  readonly durability: 'sync' | 'os'
+  readonly readOnly: boolean
+  readonly onWarning: (message: string) => void
+  readonly onError: (error: KVSwarmError) => void
+}
+
+/** Warnings that are kept for `status`. */
+const warningsMax = 20
+
+export class LocalEngine implements Engine {
+  readonly #options: LocalEngineOptions
+  readonly #store: Store
+  readonly #state: StateFile
+  readonly #since: number = Date.now()
+  readonly #views = new Map<NodeId, OwnerView>()
+  readonly #asked = new Map<NodeId, Link>()
+  readonly #headAnswers = new Map<number, (head: Head) => void>()
+  readonly #conflicts = new Map<NodeId, string>()
+  readonly #warnings: string[] = []
+  readonly #roles = new Map<Role, number>()
+  readonly #reader: Reader
+  #writer!: Writer
+  #config: Config | null
+  #links: Links | null = null
+  #storage: StorageNode | null = null
+  #storageOpening: Promise<void> | null = null
+  #changing: Promise<void> = Promise.resolve()
+  #headRequest = 0
+  #fatal: KVSwarmError | null = null
+  #closing: Promise<void> | null = null
+
+  private constructor(options: LocalEngineOptions, store: Store, state: StateFile) {
+    this.#options = options
+    this.#store = store
+    this.#state = state
+    this.#config = null
+    this.#reader = new Reader({
+      owners: () => this.#configured().storageNodes,
+      ownerOf: (key) => this.#configured().ownerOfEncoded(key),
+      view: (owner) => this.#view(owner),
+      online: (owner) => this.#links !== null || owner === this.nodeId,
+      askHead: (owner, wait) => this.#askHead(owner, wait),
+      asked: (owner) => owner === this.nodeId || this.#isAsked(owner)
+    })
+  }
+
+  /**
+   * Opens the data directory and adopts the configuration.
+   * @throws what Store.open throws; CONFIG_STALE, CONFIG_CONFLICT, CONFIG_SLICES, CONFIG_INVALID
+   */
+  static async open(options: LocalEngineOptions): Promise<LocalEngine> {
+    const { directory, durability, readOnly } = options
+    const store = await Store.open({ directory, durability, readOnly })
+    try {
+      const state = await StateFile.open(directory, store.nodeId, readOnly)
+      const engine = new LocalEngine(options, store, state)
+      await engine.#openOrgans()
+      return engine
+    } catch (error) {
+      await store.close()
+      throw error
+    }
+  }
+
+  get nodeId(): NodeId {
+    return this.#store.nodeId
+  }
+
+  config(): Promise<string | null> {
+    return Promise.resolve(this.#config?.serialize() ?? null)
+  }
+
+  setConfig(text: string): Promise<void> {
+    const next = this.#changing.then(async () => {
+      this.#usable()
+      const config = Config.parse(text)
+      if (!mayAdopt(this.#config, config)) return
+      await this.#adopt(config)
+    })
+    this.#changing = next.catch(() => {})
+    return next
+  }
+
+  async write(
+    request: WriteRequest,
+    options: WaitOptions & { readonly ack?: boolean; readonly receipt?: boolean } = {}
+  ): Promise<FlushResult> {
+    this.#usable()
+    if (this.#store.readOnly) throw readOnlyError()
+    this.#configured()
+    return await this.#writer.write(request, options)
+  }
+
+  async receipt(
+    flushId: string,
+    options: WaitOptions & { readonly ack?: boolean } = {}
+  ): Promise<FlushResult> {
+    this.#usable()
+    return await this.#writer.receipt(flushId, options)
+  }
+
+  async getMany(
+    keys: readonly Uint8Array[],
+    options: EngineReadOptions = {}
+  ): Promise<(Entry | null)[]> {
+    this.#usable()
+    this.#configured()
+    if (options.after) await this.receipt(options.after, options)
+    return await this.#reader.getMany(keys, options)
+  }
+
+  async *list(range: IndexRange, options: EngineReadOptions = {}): AsyncGenerator<Entry> {
+    this.#usable()
+    this.#configured()
+    if (options.after) await this.receipt(options.after, options)
+    yield* this.#reader.list(range, options)
+  }
+
+  async start(role: Role): Promise<() => Promise<void>> {
+    this.#usable()
+    if (this.#store.readOnly) throw readOnlyError()
+    const config = this.#configured()
+    if (role === 'listen' && !config.isStorageNode(this.nodeId)) {
+      throw new KVSwarmError(
+        'NOT_AUTHORISED',
+        `the configuration gives node ${this.nodeId} no role to listen for`,
+        {
+          hint: 'give it a capacity (kvswarm init --capacity.ID=N), or use `connect` to read and write'
+        }
+      )
+    }
+    this.#roles.set(role, (this.#roles.get(role) ?? 0) + 1)
+    try {
+      if (role === 'listen') await this.#openStorage()
+      await this.#openLinks()
+    } catch (error) {
+      await this.#release(role)
+      throw error
+    }
+    let ended: Promise<void> | null = null
+    return () => (ended ??= this.#release(role))
+  }
+
+  status(): Promise<Status> {
+    return describe({
+      node: this.nodeId,
+      directory: this.#options.directory,
+      since: this.#since,
+      durability: this.#options.durability,
+      roles: [...this.#roles.keys()],
+      config: this.#config,
+      storage: this.#storage,
+      writer: this.#writer,
+      views: [...this.#views.values()],
+      links: this.#links?.all ?? [],
+      barrier: this.#store.stats,
+      interventions: this.#links?.interventions ?? 0,
+      warnings: this.#fatal ? [...this.#warnings, this.#fatal.message] : this.#warnings
+    })
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    await this.#changing
+    await this.#storageOpening?.catch(() => {})
+    await this.#links?.close()
+    this.#links = null
+    await this.#storage?.close()
+    await this.#writer.close().catch(() => {})
+    for (const view of this.#views.values()) await view.close()
+    await this.#state.close()
+    await this.#store.close()
+  }
+
+  async #openOrgans(): Promise<void> {
+    const { config: given } = this.#options
+    const adopted = this.#state.config === null ? null : Config.parse(this.#state.config)
+    this.#config = adopted
+    if (given && mayAdopt(adopted, given)) {
+      if (!this.#store.readOnly) await this.#state.setConfig(given.serialize())
+      this.#config = given.snapshot()
+    }
+    this.#writer = await Writer.open({
+      node: this.nodeId,
+      logs: this.#store,
+      config: () => {
+        const config = this.#configured()
+        return {
+          epoch: config.epoch,
+          hash: config.hash,
+          isWriter: config.isWriter(this.nodeId),
+          ownerOf: (key) => config.ownerOfEncoded(key)
+        }
+      },
+      begun: (outbox) => this.#begun(outbox),
+      viewHead: (owner) => this.#view(owner).current?.head ?? null,
+      onViewHead: (owner, listener) => this.#view(owner).onHead(listener),
+      readCursor: (owner) => this.#readCursor(owner),
+      readRejections: (owner, wait) => this.#readRejections(owner, wait),
+      need: (owner) => this.#links?.join(owner),
+      pollMs: receiptPollMs
+    })
+    for (const node of this.#config?.storageNodes ?? []) {
+      const record = this.#knownRecord({ kind: 'index', node })
+      if (record) await this.#view(node).announce(record.generation)
+    }
+    if (this.#config?.isStorageNode(this.nodeId)) await this.#openOwnView()
+  }
+
+  /** This node reads its own index like any other, from its own blocks. */
+  async #openOwnView(): Promise<void> {
+    const [newest] = (await this.#store.ownGenerations({ kind: 'index', node: this.nodeId })).slice(
+      -1
+    )
+    if (newest && newest.log.length > 0) await this.#view(this.nodeId).announce(newest.generation)
+  }
+
+  async #openStorage(): Promise<void> {
+    this.#storageOpening ??= this.#makeStorage()
+    try {
+      await this.#storageOpening
+    } catch (error) {
+      this.#storageOpening = null
+      throw error
+    }
+  }
+
+  async #makeStorage(): Promise<void> {
+    const config = this.#configured()
+    const storage = await StorageNode.open(
+      {
+        node: this.nodeId,
+        logs: this.#store,
+        openIndex: (log) => BeeIndex.open(log as HyperLog),
+        openInbox: (writer, generation) => this.#openInbox(writer, generation),
+        knownGeneration: (writer) =>
+          this.#knownRecord({ kind: 'outbox', node: writer, owner: this.nodeId })?.generation ??
+          null,
+        knownWriters: () => this.#knownWriters(),
+        sync: () => this.#store.sync(),
+        now: () => Date.now(),
+        acked: (writer, position) => {
+          this.#links?.get(writer)?.send({ type: 'ack', ...position }, 'ack')
+        },
+        applied: (writer, position, index, rejected) => {
+          this.#links
+            ?.get(writer)
+            ?.send({ type: 'applied', ...position, index, rejected }, 'applied')
+        },
+        warn: (message) => this.#warn(message),
+        failed: (error) => this.#failed(error)
+      },
+      storageConfig(config, this.nodeId)
+    )
+    this.#storage = storage
+    await this.#view(this.nodeId).announce(storage.log.generation)
+    for (const link of this.#links?.all ?? []) this.#serve(link)
+  }
+
+  async #openLinks(): Promise<void> {
+    if (!this.#links) {
+      const bootstrap = this.#options.bootstrap ?? this.#config?.bootstrap
+      this.#links = new Links({
+        keyPair: this.#store.keyPair,
+        network:
+          this.#options.network ??
+          hyperswarmNetwork(bootstrap ? { bootstrap: [...bootstrap] } : {}),
+        config: () => this.#config && { epoch: this.#config.epoch, hash: this.#config.hash },
+        named: (id) =>
+          this.#config !== null && (this.#config.isStorageNode(id) || this.#config.isWriter(id)),
+        linked: (link) => this.#serve(link),
+        received: (link, message) => this.#received(link, message),
+        unlinked: (link) => {
+          if (this.#asked.get(link.node) === link) this.#asked.delete(link.node)
+        },
+        conflict: (id, theirs) => this.#conflict(id, theirs),
+        warn: (message) => this.#warn(message)
+      })
+    }
+    await this.#links.open()
+    this.#dial()
+  }
+
+  async #release(role: Role): Promise<void> {
+    const left = (this.#roles.get(role) ?? 1) - 1
+    if (left > 0) this.#roles.set(role, left)
+    else this.#roles.delete(role)
+    if (this.#roles.size > 0 || this.#closing) return
+    // The network object of a user serves one life; one of ours is made anew.
+    const links = this.#links
+    this.#links = null
+    await links?.close()
+    this.#asked.clear()
+  }
+
+  /** Storage nodes dial their writers, everyone else the storage nodes; a read dials whom it needs. */
+  #dial(): void {
+    const config = this.#config
+    if (!config || !this.#links) return
+    const nodes = new Set<NodeId>()
+    if (!this.#storage || config.isWriter(this.nodeId)) {
+      for (const id of config.storageNodes) nodes.add(id)
+    }
+    if (this.#storage) for (const id of config.writers) nodes.add(id)
+    nodes.delete(this.nodeId)
+    this.#links.dial([...nodes])
+  }
+
+  /** What a peer may have of this node, and what this node takes from it. */
+  #serve(link: Link): void {
+    const { node } = link
+    this.#conflicts.delete(node)
+    const records: Uint8Array[] = []
+    if (this.#storage) {
+      records.push(this.#sign(this.#storage.log, this.#storage.state.serial, null))
+      link.attach(this.#storage.log as HyperLog)
+      const inbox = this.#storage.inbox(node)
+      if (inbox?.authorised) {
+        for (const log of inbox.logs) link.attach(log as HyperLog)
+        if (inbox.acked) link.send({ type: 'ack', ...inbox.acked }, 'ack')
+        if (inbox.applied) {
+          const { head } = this.#storage
+          link.send(
+            { type: 'applied', ...inbox.applied, index: head, rejected: inbox.results },
+            'applied'
+          )
+        }
+        inbox.work()
+      }
+    }
+    const outbox = this.#writer.outbox(node)
+    const newest = outbox?.logs.at(-1)
+    if (outbox && newest) {
+      records.push(this.#sign(newest, null, outbox.continues))
+      for (const log of outbox.logs) link.attach(log as HyperLog)
+    }
+    for (const view of this.#views.get(node)?.attached ?? []) {
+      link.attach((view as BeeView).log)
+    }
+    if (records.length > 0) link.send({ type: 'records', records })
+  }
+
+  #received(link: Link, message: LinkMessage): void {
+    switch (message.type) {
+      case 'hello':
+        link.epoch = message.epoch === 0 ? null : message.epoch
+        break
+      case 'records':
+        for (const bytes of message.records) this.#learn(bytes)
+        break
+      case 'ack':
+        this.#writer.acked(link.node, message)
+        break
+      case 'applied':
+        this.#writer.applied(link.node, message, message.index, message.rejected)
+        break
+      case 'headRequest': {
+        const head = this.#storage?.head
+        if (head) link.send({ type: 'head', id: message.id, ...head })
+        break
+      }
+      case 'head':
+        this.#headAnswers.get(message.id)?.({
+          generation: message.generation,
+          length: message.length
+        })
+        break
+    }
+  }
+
+  /** A signed generation record: kept when it is newer and of a log that concerns this node. */
+  #learn(bytes: Uint8Array): void {
+    const record = openGeneration(bytes)
+    const { name } = record
+    const config = this.#config
+    if (!config || name.node === this.nodeId) return
+    const wanted =
+      (name.kind === 'index' && config.isStorageNode(name.node)) ||
+      (name.kind === 'outbox' && name.owner === this.nodeId && config.isWriter(name.node))
+    if (!wanted) return
+    const known = this.#knownRecord(name)
+    if (known && known.generation >= record.generation) {
+      this.#follow(known)
+      return
+    }
+    this.#state.setRecord(logKey(name), bytes).then(
+      () => this.#follow(record),
+      (error: unknown) => this.#failed(error)
+    )
+  }
+
+  #follow({ name, generation }: GenerationRecord): void {
+    if (name.kind === 'outbox') this.#storage?.announce(name.node, generation)
+    if (name.kind === 'index') {
+      this.#view(name.node)
+        .announce(generation)
+        .catch((error: unknown) => this.#failed(error))
+    }
+  }
+
+  #knownRecord(name: LogName): GenerationRecord | null {
+    const bytes = this.#state.record(logKey(name))
+    if (!bytes) return null
+    try {
+      return openGeneration(bytes)
+    } catch {
+      // Damaged on disk: it is learnt anew from its node.
+      return null
+    }
+  }
+
+  /** Writers whose outboxes for this node were ever announced. */
+  #knownWriters(): NodeId[] {
+    return this.#state.records.flatMap((bytes) => {
+      const { name } = openGeneration(bytes)
+      return name.kind === 'outbox' && name.owner === this.nodeId ? [name.node] : []
+    })
+  }
+
+  #sign(log: Log, serial: number | null, continues: Position | null): Uint8Array {
+    const { name, generation } = log
+    return signGeneration({ name, generation, serial, continues }, this.#store.keyPair)
+  }
+
+  #begun(outbox: Outbox): void {
+    const link = this.#links?.get(outbox.owner)
+    const newest = outbox.logs.at(-1)
+    if (!link || !newest) return
+    link.attach(newest as HyperLog)
+    link.send({ type: 'records', records: [this.#sign(newest, null, outbox.continues)] })
+  }
+
+  #view(node: NodeId): OwnerView {
+    let view = this.#views.get(node)
+    if (!view) {
+      view = new OwnerView(node, {
+        open: async (id, generation) =>
+          await BeeView.open(await this.#store.peerLog({ kind: 'index', node: id }, generation)),
+        attach: (opened: IndexView) => this.#links?.get(node)?.attach((opened as BeeView).log)
+      })
+      this.#views.set(node, view)
+    }
+    return view
+  }
+
+  async #openInbox(writer: NodeId, generation: number): Promise<Log> {
+    const log = await this.#store.peerLog(
+      { kind: 'outbox', node: writer, owner: this.nodeId },
+      generation
+    )
+    if (this.#storage?.inbox(writer)?.authorised !== false) this.#links?.get(writer)?.attach(log)
+    return log
+  }
+
+  #isAsked(owner: NodeId): boolean {
+    const link = this.#links?.get(owner)
+    return link != null && this.#asked.get(owner) === link
+  }
+
+  async #askHead(owner: NodeId, wait: WaitOptions): Promise<Head> {
+    if (owner === this.nodeId) return this.#view(owner).head
+    const links = this.#links
+    if (!links)
+      throw new KVSwarmError('NOT_CONNECTED', 'this node is not connected', {
+        hint: 'call connect()'
+      })
+    links.join(owner)
+    const id = ++this.#headRequest
+    let asked: Link | null = null
+    let answer: Head | null = null
+    let told = (): void => {}
+    this.#headAnswers.set(id, (head) => {
+      answer = head
+      told()
+    })
+    try {
+      await waitFor(
+        () => {
+          const conflict = this.#conflicts.get(owner)
+          if (conflict !== undefined) throw conflictError(owner, conflict)
+          const link = links.get(owner)
+          // Asked anew when the connection was replaced before the answer came.
+          if (link && link !== asked && answer === null) {
+            asked = link
+            link.send({ type: 'headRequest', id })
+          }
+          return answer !== null
+        },
+        (listener) => {
+          told = listener
+          return links.onChange(listener)
+        },
+        wait,
+        () =>
+          new KVSwarmError(
+            'TIMEOUT',
+            links.get(owner)
+              ? 'it did not tell its head in time'
+              : 'it could not be reached in time'
+          )
+      )
+    } finally {
+      this.#headAnswers.delete(id)
+    }
+    if (asked) this.#asked.set(owner, asked)
+    return answer as unknown as Head
+  }
+
+  async #readCursor(owner: NodeId): Promise<Position | null> {
+    const { current } = this.#view(owner)
+    if (!current || current.head.length < 2) return null
+    const value = await current.get(cursorKey(this.nodeId, owner), { timeout: receiptPollMs * 10 })
+    return value === null ? null : decodeCursor(value)
+  }
+
+  async #readRejections(owner: NodeId, wait: WaitOptions): Promise<Rejection[]> {
+    const { current } = this.#view(owner)
+    const found: Rejection[] = []
+    if (!current) return found
+    const snapshot = current.snapshot()
+    try {
+      for await (const { key, value } of snapshot.range(resultsRange(this.nodeId, owner), wait)) {
+        const result = decodeResult(value)
+        if (result.type !== 'rejected') continue
+        found.push({ place: decodeResultKey(key), reason: `${result.reason}: ${result.text}` })
+      }
+    } finally {
+      await snapshot.close()
+    }
+    return found
+  }
+
+  async #adopt(config: Config): Promise<void> {
+    await this.#state.setConfig(config.serialize())
+    this.#config = config
+    await this.#writer.adopt()
+    await this.#storageOpening?.catch(() => {})
+    await this.#storage?.adopt(storageConfig(config, this.nodeId))
+    this.#conflicts.clear()
+    this.#dial()
+    for (const link of this.#links?.all ?? []) this.#serve(link)
+  }
+
+  #conflict(id: NodeId, theirs: { readonly epoch: number; readonly hash: string }): void {
+    const config = this.#config
+    if (!config || (!config.isStorageNode(id) && !config.isWriter(id))) return
+    const message = `node ${id} has another configuration of epoch ${theirs.epoch}: ${theirs.hash}, here ${config.hash}`
+    if (this.#conflicts.get(id) === message) return
+    this.#conflicts.set(id, message)
+    this.#warn(message)
+  }
+
+  #configured(): Config {
+    if (this.#config) return this.#config
+    throw new KVSwarmError('CONFIG_MISSING', 'this data directory has no configuration yet', {
+      hint: 'pass one (-c config.json, or the option `config`)'
+    })
+  }
+
+  #usable(): void {
+    if (this.#fatal) throw this.#fatal
+    if (this.#closing)
+      throw new KVSwarmError('CLOSED', 'the store is closed', { hint: 'open a new one' })
+  }
+
+  #warn(message: string): void {
+    this.#warnings.push(message)
+    if (this.#warnings.length > warningsMax) this.#warnings.shift()
+    this.#options.onWarning(message)
+  }
+
+  /** Something that acks and receipts rely on failed: the node stops and says so. */
+  #failed(error: unknown): void {
+    if (this.#fatal || this.#closing) return
+    const wrapped = isKVSwarmError(error)
+      ? error
+      : new KVSwarmError('INTERNAL', `the node stopped: ${messageOf(error)}`, {
+          hint: 'restart it; nothing that was not durable was acknowledged',
+          cause: error
+        })
+    this.#fatal = wrapped
+    const links = this.#links
+    this.#links = null
+    void links?.close()
+    this.#options.onError(wrapped)
+  }
+}
+
+function storageConfig(
+  config: Config,
+  node: NodeId
+): { epoch: number; hash: string; writers: readonly NodeId[]; owns(key: Uint8Array): boolean } {
+  return {
+    epoch: config.epoch,
+    hash: config.hash,
+    writers: config.writers,
+    owns: (key) => config.ownerOfEncoded(key) === node
+  }
+}
+
+/**
+ * Whether `next` is to be adopted over `adopted`; false: it is the same.
+ * @throws CONFIG_STALE, CONFIG_CONFLICT, CONFIG_SLICES
+ */
+function mayAdopt(adopted: Config | null, next: Config): boolean {
+  if (adopted === null) return true
+  if (next.epoch === adopted.epoch) {
+    if (next.hash === adopted.hash) return false
+    throw new KVSwarmError(
+      'CONFIG_CONFLICT',
+      `epoch ${next.epoch} was adopted as ${adopted.hash}, and this is another document of that epoch: ${next.hash}`,
+      { hint: 'use the one that was adopted, or make the change as a new epoch' }
+    )
+  }
+  if (next.epoch < adopted.epoch) {
+    throw new KVSwarmError(
+      'CONFIG_STALE',
+      `the configuration has epoch ${next.epoch}, epoch ${adopted.epoch} was adopted already`,
+      { hint: 'use the newest configuration file' }
+    )
+  }
+  if (next.slicesHash !== adopted.slicesHash) {
+    throw new KVSwarmError(
+      'CONFIG_SLICES',
+      `epoch ${next.epoch} has other slices than epoch ${adopted.epoch}, which was adopted`,
+      {
+        hint: 'this version cannot move data between storage nodes: keep the capacities as they are'
+      }
+    )
+  }
+  return true
+}
+
+function conflictError(owner: NodeId, message: string): KVSwarmError {
+  return new KVSwarmError('CONFIG_CONFLICT', message, {
+    hint: `give this node and ${owner} the same configuration`
+  })
+}
+
+function readOnlyError(): KVSwarmError {
+  return new KVSwarmError('READ_ONLY', 'the store was opened with readOnly', {
+    hint: 'open it without readOnly'
+  })
+}
