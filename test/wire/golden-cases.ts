@@ -30,6 +30,7 @@ import {
   encodeResult,
   encodeTombstone,
   expiryKey,
+  expiryValue,
   type IndexKey,
   indexStateKey,
   parseIndexKey,
@@ -305,6 +306,7 @@ export const goldenCases: readonly GoldenCase[] = [
     value: stamp,
     decode: decodeTombstone
   },
+  { name: 'record: expiry', bytes: expiryValue },
   ...[0, 1_700_000_000_000].map((expireAt) => ({
     name: `record: entry, expireAt ${expireAt}`,
     bytes: encodeEntry({ ...entry, expireAt }),

@@ -26,10 +26,10 @@ test('golden vectors: what was written once is written and read for ever', (t) =
 
 test('golden vectors: docs/formats.md shows them as they are', (t) => {
   const text = readFileSync(new URL('../../docs/formats.md', import.meta.url), 'utf8')
-  const shown = [...text.matchAll(/^\| `([^`]+)` \|.*\| `([0-9a-f ]+)` \|$/gm)]
+  const shown = [...text.matchAll(/^\| `([^`]+)` +\|.*\| `([0-9a-f]+)` +\|$/gm)]
   t.ok(shown.length >= 30, `${shown.length} vectors`)
   for (const [, name = '', hex = ''] of shown) {
-    t.equal(hex.replaceAll(' ', ''), golden[name], name)
+    t.equal(hex, golden[name], name)
   }
   t.end()
 })

@@ -156,6 +156,7 @@ test('messages: what is encoded comes back', (t) => {
     bytes.fill(0)
     t.deepEqual(decoded, message, message.type)
   }
+  t.deepEqual(decodeMessage(encodeMessage({ type: 'ping' })), { type: 'ping', id: 0 }, 'no id is 0')
   const longest = new Uint8Array(generationRecordBytesMax)
   const full = Array.from({ length: recordsPerMessageMax }, () => longest)
   t.ok(
