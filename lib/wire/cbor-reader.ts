@@ -1,9 +1,9 @@
 /**
- * Reads exactly what cbor-writer.ts writes, from bytes that anyone may have made.
+ * Reads structured values (cbor-form.ts) from bytes that anyone may have made.
  *
  * - Nothing is allocated on the word of a length: what a head announces must lie in the bytes that are left. What
  *   they may become is bounded by valueObjectsMax.
- * - Depth is bounded as when writing; nothing is read by its name from the program, nothing is compiled.
+ * - Depth is bounded as when writing. No name leads to anything of the program; a regular expression is parsed, never run.
  * - An own property `__proto__` is data like any other.
  * - Any other form (another tag, indefinite lengths, heads that are not the shortest, a key twice) is refused.
  */
@@ -15,8 +15,9 @@ import {
   toLittleEndian,
   typedArrayTags,
   valueDepthMax,
-  valueObjectsMax
-} from './cbor-writer.ts'
+  valueObjectsMax,
+  valueRegExpUnitsMax
+} from './cbor-form.ts'
 import { bigintOf } from './keys.ts'
 import { corrupt } from './show.ts'
 
@@ -40,6 +41,7 @@ for (const [create, elementBytes] of [
 }
 
 const dateMsMax = 8.64e15
+const shortTextMax = 23
 
 /** Reads one value that takes all bytes from `from` on. The result shares no memory with them. @throws CORRUPT */
 export function readCbor(bytes: Uint8Array, from: number): unknown {
@@ -183,8 +185,7 @@ class CborReader {
 
   #date(): Date {
     this.#count()
-    const seconds = this.value(valueDepthMax)
-    if (typeof seconds !== 'number') throw corrupt('date that is no number')
+    const seconds = this.#number()
     // Whole seconds and the rest are each exact; seconds * 1000 at once would be wrong by 1 ms now and then.
     const whole = Math.trunc(seconds)
     const ms = whole * 1000 + Math.round((seconds - whole) * 1000)
@@ -192,6 +193,16 @@ class CborReader {
       Number.isNaN(seconds) || (Math.abs(ms) <= dateMsMax && Object.is(ms / 1000, seconds))
     if (!exact) throw corrupt(`date at ${seconds} s`)
     return new Date(ms)
+  }
+
+  /** An item that must be a number; nothing can be inside it. */
+  #number(): number {
+    const first = this.#byte()
+    const type = first >> 5
+    if (first === simple.float64) return this.#float()
+    if (type > major.negative) throw corrupt('date that is no number')
+    const length = this.#length(first & 0x1f)
+    return type === major.unsigned ? length : -1 - length
   }
 
   #magnitude(): bigint {
@@ -213,6 +224,7 @@ class CborReader {
   }
 
   #regExp(source: string, flags: string): RegExp {
+    if (source.length > valueRegExpUnitsMax) throw corrupt('regular expression that is too long')
     let expression: RegExp
     try {
       expression = new RegExp(source, flags)
@@ -240,13 +252,24 @@ class CborReader {
   }
 
   #textOf(length: number): string {
+    if (length <= shortTextMax && this.#isAscii(length)) {
+      return this.#buffer.toString('latin1', this.#at, (this.#at += length))
+    }
     const bytes = this.#take(length)
     if (!isUtf8(bytes)) throw corrupt('string that is not UTF-8')
     return bytes.toString('utf8')
   }
 
+  /** Whether the next bytes are there and ASCII; cheaper than isUtf8() when they are few. */
+  #isAscii(length: number): boolean {
+    const end = this.#at + length
+    for (let i = this.#at; i < end; i++) if ((this.#buffer[i] ?? 0x80) >= 0x80) return false
+    return true
+  }
+
   /** Before a container is read: its least size fits, and it is not too deep. */
   #enter(length: number, bytesEach: number, depth: number): void {
+    this.#count()
     if (depth === valueDepthMax) throw corrupt('value that is nested too deeply')
     if (length > (this.#buffer.length - this.#at) / bytesEach)
       throw corrupt('value that is cut short')

@@ -1,79 +1,33 @@
 /**
- * Structured values as CBOR (RFC 8949), so that what is put is what is got.
+ * Writes structured values in the form that cbor-form.ts describes, and refuses what would come back as something else.
  *
- * - One value, one form: shortest heads, definite lengths. Integers from -2^32 to 2^32 - 1 are CBOR integers (but -0),
- *   all other numbers 64-bit floats, so that number and bigint stay apart: a bigint is always tag 2 or 3.
- * - Tags: 1 Date (seconds), 2 and 3 bigint, 27 [name, ...arguments] for RegExp, DataView and ArrayBuffer, 68 to 86
- *   typed arrays (RFC 8746, little-endian), 258 Set, 259 Map. A plain object is a map without a tag, and its keys
- *   are text; Uint8Array is a byte string without one.
- * - What would come back as something else is refused: functions, symbols, instances of classes, holes in
- *   arrays, lone surrogates, cycles. Not kept, as with structuredClone(): which of two places held the same
- *   object, properties that are not enumerable, and named properties of arrays, maps and the like.
- *
- * cbor-x cannot be set up to do this: it loses -0, renames `__proto__`, makes `{}` of a DataView, bytes of an
- * ArrayBuffer and plain objects of class instances, and replaces lone surrogates. It reads what is written here.
+ * - Refused: functions, symbols, instances of classes, holes in arrays, lone surrogates, cycles.
+ * - Not kept, as with structuredClone(): which of two places held the same object, properties that are not
+ *   enumerable, and named properties of arrays, maps and the like.
  */
 import { types } from 'node:util'
 import { KVSwarmError } from '../errors.ts'
+import {
+  major,
+  simple,
+  tags,
+  toLittleEndian,
+  typedArrayTags,
+  valueDepthMax,
+  valueObjectsMax,
+  valueRegExpUnitsMax
+} from './cbor-form.ts'
 import { magnitudeOf } from './keys.ts'
 import { show } from './show.ts'
-
-/** Arrays, objects, maps and sets inside each other. */
-export const valueDepthMax = 100
-/**
- * Everything in one value that is an object to JavaScript, so bytes and dates too. Without it, the 8 MiB of a hostile
- * value become 1.9 GB of empty Uint8Arrays in 7 s (measured); with it, 250 MB in 0.4 s at the worst.
- */
-export const valueObjectsMax = 500_000
-
-/** CBOR's major types. */
-export const major = {
-  unsigned: 0,
-  negative: 1,
-  bytes: 2,
-  text: 3,
-  array: 4,
-  map: 5,
-  tag: 6,
-  simple: 7
-} as const
-
-/** First bytes of what has no length. */
-export const simple = {
-  false: 0xf4,
-  true: 0xf5,
-  null: 0xf6,
-  undefined: 0xf7,
-  float64: 0xfb
-} as const
-
-export const tags = {
-  date: 1,
-  bigint: 2,
-  bigintNegative: 3,
-  object: 27,
-  set: 258,
-  map: 259
-} as const
-
-/** Tags of typed arrays, all little-endian. Uint8Array needs none. */
-export const typedArrayTags: ReadonlyMap<string, number> = new Map([
-  ['Uint8ClampedArray', 68],
-  ['Uint16Array', 69],
-  ['Uint32Array', 70],
-  ['BigUint64Array', 71],
-  ['Int8Array', 72],
-  ['Int16Array', 77],
-  ['Int32Array', 78],
-  ['BigInt64Array', 79],
-  ['Float32Array', 85],
-  ['Float64Array', 86]
-])
 
 const bufferBytesMin = 256
 /** A head, or a number with its head. */
 const headBytesMax = 9
 const uint32Max = 2 ** 32 - 1
+/** So long a text has its length in its first byte. */
+const shortTextMax = 23
+/** More than was ever reserved and not written. */
+const reservedBytesMax = headBytesMax + shortTextMax
 
 // The getter itself, since a value may carry a property of its own with that name.
 const typedArrayName = Object.getOwnPropertyDescriptor(
@@ -140,7 +94,14 @@ export class CborWriter {
       this.#number(value.getTime() / 1000)
     } else if (types.isRegExp(value)) {
       this.#instance(value, 2)
-      this.#named('RegExp', value.source, value.flags)
+      const { source, flags } = value
+      if (source.length > valueRegExpUnitsMax) {
+        const message = `regular expression of ${source.length} characters`
+        throw new KVSwarmError('VALUE_TOO_LARGE', message, {
+          hint: `at most ${valueRegExpUnitsMax} can be stored as one; store its source as a string`
+        })
+      }
+      this.#named('RegExp', source, flags)
     } else if (types.isDataView(value)) {
       this.#instance(value, 2)
       this.#named('DataView', new Uint8Array(value.buffer, value.byteOffset, value.byteLength))
@@ -250,6 +211,7 @@ export class CborWriter {
   }
 
   #text(text: string): void {
+    if (text.length <= shortTextMax && this.#shortAscii(text)) return
     if (!text.isWellFormed()) {
       throw invalidValue(`string has a lone surrogate: ${show(text)}`, 'store its bytes instead')
     }
@@ -259,6 +221,20 @@ export class CborWriter {
     this.#head(major.text, length)
     this.#reserve(length)
     this.#at += this.#buffer.write(text, this.#at)
+  }
+
+  /** Most names are short and ASCII, for which calls into the engine cost more than they do. */
+  #shortAscii(text: string): boolean {
+    this.#reserve(headBytesMax + shortTextMax)
+    const start = this.#at + 1
+    for (let i = 0; i < text.length; i++) {
+      const unit = text.charCodeAt(i)
+      if (unit >= 0x80) return false
+      this.#buffer[start + i] = unit
+    }
+    this.#buffer[this.#at] = (major.text << 5) | text.length
+    this.#at = start + text.length
+    return true
   }
 
   #bytes(bytes: Uint8Array): void {
@@ -293,10 +269,10 @@ export class CborWriter {
       throw invalidValue(`instance of a class cannot be stored: ${show(value)}`)
   }
 
-  /** Room for `bytes` more; heads are reserved at their longest, so the bound itself is checked here. */
+  /** Room for `bytes` more. What is reserved beyond what is written is found out in the end. */
   #reserve(bytes: number): void {
     const needed = this.#at + bytes
-    if (needed - headBytesMax > this.#bytesMax) throw this.#tooLarge()
+    if (needed - reservedBytesMax > this.#bytesMax) throw this.#tooLarge()
     if (needed <= this.#buffer.length) return
     const larger = Buffer.allocUnsafeSlow(Math.max(needed, this.#buffer.length * 2))
     this.#buffer.copy(larger, 0, 0, this.#at)
@@ -312,16 +288,6 @@ export class CborWriter {
 export function isPlainObject(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value)
   return prototype === null || Object.getPrototypeOf(prototype) === null
-}
-
-const isLittleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1
-
-/** Elements in the byte order of the format, on whatever machine; the same call leads back. */
-export function toLittleEndian(bytes: Uint8Array, elementBytes: number): Uint8Array {
-  if (isLittleEndian || elementBytes === 1) return bytes
-  const swapped = Buffer.from(bytes)
-  if (elementBytes === 2) return swapped.swap16()
-  return elementBytes === 4 ? swapped.swap32() : swapped.swap64()
 }
 
 export function invalidValue(

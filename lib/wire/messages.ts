@@ -75,8 +75,8 @@ export interface HeadMessage extends Position {
 
 export interface PingMessage {
   readonly type: 'ping' | 'pong'
-  /** A pong has its ping's. */
-  readonly id: number
+  /** A pong has its ping's. @default 0, for who needs none */
+  readonly id?: number
 }
 
 export type Message =
@@ -148,7 +148,7 @@ export const messageCodec: Codec<Message> = {
         uint.preencode(state, message.id)
         return position.preencode(state, message)
       default:
-        return uint.preencode(state, message.id)
+        return uint.preencode(state, message.id ?? 0)
     }
   },
   encode(state, message) {
@@ -170,7 +170,7 @@ export const messageCodec: Codec<Message> = {
         uint.encode(state, message.id)
         return position.encode(state, message)
       default:
-        return uint.encode(state, message.id)
+        return uint.encode(state, message.id ?? 0)
     }
   },
   decode(state) {

@@ -4,7 +4,7 @@
  *
  * - Every value begins with a version byte (1). What a later version wrote is refused, never guessed.
  * - state: epoch, hash of the configuration (32), serial, counter, now. cursor and cut-off: generation, length.
- *   tombstone: versionstamp (10). entry: flags (bit 0: expireAt), versionstamp (10), [expireAt], value.
+ *   tombstone: versionstamp (10). expiry: nothing. entry: flags (bit 0: expireAt), versionstamp (10), [expireAt], value.
  */
 import type { Entry, Position, Versionstamp } from '../types.ts'
 import { assert } from '../assert.ts'
@@ -89,6 +89,9 @@ export function encodeTombstone(versionstamp: Versionstamp): Uint8Array {
 export function decodeTombstone(bytes: Uint8Array): Versionstamp {
   return decodeWith(tombstoneCodec, bytes, 'tombstone')
 }
+
+/** The value of every record of the expiry queue: its key says all. */
+export const expiryValue: Uint8Array = Uint8Array.of(version)
 
 /** An entry without its key, which is the record's own. @param entry `expireAt` 0: never */
 export function encodeEntry(entry: Omit<Entry, 'key'>): Uint8Array {

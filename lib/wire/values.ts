@@ -85,6 +85,10 @@ export function decodeValue(bytes: Uint8Array, encoding: ValueEncoding = 'any'):
       return encoding === 'binary' ? new Uint8Array(bytes.subarray(1)) : decodeString(bytes)
     case tagStructured: {
       const value = readCbor(bytes, 1) as Value
+      // each has a tag of its own, and no value has two forms
+      if (typeof value === 'string' || types.isUint8Array(value)) {
+        throw corrupt('string or bytes alone as a structured value')
+      }
       const json = encoding === 'json' && findNotJson(value) === null
       if (encoding !== 'any' && !json) throw otherStored(show(value), encoding)
       return value
