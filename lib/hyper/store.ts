@@ -355,7 +355,7 @@ function openingError(error: unknown, directory: string): KVSwarmError {
     'DATADIR_DAMAGED',
     `the store in ${directory} does not open: ${message}`,
     {
-      hint: `look at the file named above in ${join(directory, files.database)}; restore the directory from a backup`,
+      hint: `a file in ${join(directory, files.database)} is damaged; restore the directory from a backup, or begin with a new one`,
       cause: error
     }
   )

@@ -18,6 +18,7 @@ import type {
   Position
 } from '../types.ts'
 import { remaining, waitFor } from '../wait.ts'
+import { checkOperation } from '../wire/blocks.ts'
 import { decodeFlushId, encodeFlushId } from '../wire/flush-id.ts'
 import { Outbox } from './outbox.ts'
 import { Progress } from './progress.ts'
@@ -112,6 +113,8 @@ export class Writer {
     options: WaitOptions & { readonly ack?: boolean; readonly receipt?: boolean } = {}
   ): Promise<FlushResult> {
     const started = performance.now()
+    // One bad operation must not spoil the append of others that it would share.
+    for (const operation of request.operations) checkOperation(operation)
     const name = Buffer.from(request.request).toString('hex')
     let appended = this.#recent.get(name)
     if (!appended) {
@@ -301,7 +304,7 @@ export class Writer {
   async #settlePart(part: FlushPart, ackOnly: boolean, wait: WaitOptions): Promise<void> {
     const { owner } = part
     const { outbox, progress } = await this.#channel(owner)
-    const { viewHead, onViewHead, pollMs } = this.#environment
+    const { viewHead, pollMs } = this.#environment
     const reached = (): boolean => outbox.covers(ackOnly ? progress.acked : progress.applied, part)
     if (reached()) return
     this.#environment.need(owner)
@@ -315,7 +318,6 @@ export class Writer {
       )
     }
     const timer = setInterval(look, pollMs)
-    const stop = onViewHead(owner, () => progress.viewMoved(viewHead(owner)))
     look()
     try {
       await waitFor(
@@ -333,7 +335,6 @@ export class Writer {
       )
     } finally {
       clearInterval(timer)
-      stop()
     }
   }
 
@@ -398,7 +399,9 @@ export class Writer {
       () => ({ epoch: config().epoch, seen: this.#seen(owner) }),
       begun
     )
-    const channel = { outbox, progress: new Progress(owner), rejections: new Map() }
+    const progress = new Progress(owner)
+    this.#environment.onViewHead(owner, () => progress.viewMoved(this.#environment.viewHead(owner)))
+    const channel = { outbox, progress, rejections: new Map() }
     this.#channels.set(owner, channel)
     return channel
   }

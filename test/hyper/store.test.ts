@@ -1,5 +1,5 @@
 // The store: identity, own and peer logs, the barrier before anything is told, marks, generations.
-import { chmod, readFile, stat, truncate, writeFile } from 'node:fs/promises'
+import { chmod, cp, readFile, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'tape'
 import { isKVSwarmError } from '../../lib/errors.ts'
@@ -145,4 +145,36 @@ test("durability 'os': a clean end lets outboxes go on, anything else does not",
   t.equal((await store.ownGenerations(name))[0]?.whole, false, 'after an unclean one')
   t.equal((await store.ownGenerations(index))[0]?.whole, true, 'the index goes on')
   await store.close()
+})
+
+test('a flipped bit in the write-ahead log is an error that names the file, never a shorter log', async (t) => {
+  const directory = join(tmpdir(t), 'data')
+  const store = await Store.open({ directory, durability: 'sync' })
+  const name: LogName = { kind: 'outbox', node: store.nodeId, owner: other }
+  const log = await store.begin(name, store.nextGeneration(name))
+  for (let i = 0; i < 20; i++) await log.append([block(`block ${i} ${'x'.repeat(200)}`)])
+  // The files as they are now: closing would move their content into tables.
+  const copy = join(tmpdir(t), 'copy')
+  await cp(directory, copy, { recursive: true })
+  await store.close()
+  await rm(join(copy, 'CORESTORE'))
+  const logs = (await readdir(join(copy, 'db'))).filter((file) => file.endsWith('.log'))
+  const path = join(copy, 'db', logs.toSorted().at(-1) ?? '')
+  const bytes = await readFile(path)
+  const used = bytes.findLastIndex((byte) => byte !== 0)
+  t.ok(used > 10_000, `${used} bytes of log`)
+  const middle = Math.floor(used / 2)
+  bytes[middle] = (bytes[middle] ?? 0) ^ 0x10
+  await writeFile(path, bytes)
+  try {
+    await Store.open({ directory: copy, durability: 'sync' })
+    t.fail('must not open')
+  } catch (error) {
+    t.ok(isKVSwarmError(error, 'DATADIR_DAMAGED'), String(error))
+    t.ok(String((error as Error).message).length > 0)
+  }
+  t.ok(
+    (await readdir(join(copy, 'db'))).includes(logs.toSorted().at(-1) ?? ''),
+    'the log is still there'
+  )
 })
