@@ -29,7 +29,7 @@ import { logKey, Marks, type LastSession, type Mark } from './marks.ts'
 const cacheEntriesMax = 16_384
 /** Names the log in its own core, so that our logs can be found again when the marks are lost. */
 const nameKey = 'kvswarm/log'
-/** Reports a damaged write-ahead log, and accepts a torn last record (measured: spike findings 12). */
+/** Reports a damaged write-ahead log, and accepts a torn last record (measured). */
 const walRecoveryTolerateTail = 0
 
 export interface StoreOptions {
