@@ -30,19 +30,17 @@ export interface Attachable {
 /** A peer whose hello has come. */
 export class Link {
   readonly node: NodeId
-  /** Milliseconds of the monotonic clock, and Unix milliseconds. */
+  /** Unix milliseconds. */
   readonly since: number = Date.now()
   readonly #peer: Peer<LinkMessage>
-  readonly #attached = new Set<Attachable>()
-  readonly #look: () => void
+  readonly #attached: Set<Attachable>
   /** Of the peer's configuration; null: it has none. */
   epoch: number | null = null
 
-  constructor(peer: Peer<LinkMessage>, attached: Set<Attachable>, look: () => void) {
+  constructor(peer: Peer<LinkMessage>, attached: Set<Attachable>) {
     this.node = peer.remoteId
     this.#peer = peer
     this.#attached = attached
-    this.#look = look
   }
 
   get connection(): Connection {
@@ -63,7 +61,6 @@ export class Link {
     if (this.closed || this.#attached.has(log)) return
     this.#attached.add(log)
     log.core.replicate(this.#peer.muxer)
-    this.#look()
   }
 
   close(reason?: Error): void {
@@ -98,6 +95,8 @@ export class Links {
   readonly #connections = new Map<NodeId, number>()
   #opening: Promise<void> | null = null
   #closed = false
+  /** disconnect() on a network that the user gave: it stays open, and nothing goes over it. */
+  #paused = false
 
   constructor(environment: LinksEnvironment) {
     this.#environment = environment
@@ -128,6 +127,7 @@ export class Links {
   /** Opens the network and lets others reach this node. */
   open(): Promise<void> {
     const { network, keyPair } = this.#environment
+    this.#paused = false
     this.#opening ??= network
       .open({
         keyPair,
@@ -158,6 +158,14 @@ export class Links {
     })
   }
 
+  /** Ends every connection and accepts none until open() is called again. */
+  pause(): void {
+    this.#paused = true
+    for (const node of this.#joined) this.#environment.network.leave(node)
+    this.#joined.clear()
+    for (const link of this.all) link.close()
+  }
+
   async close(): Promise<void> {
     this.#closed = true
     this.#watchdog.close()
@@ -167,7 +175,7 @@ export class Links {
   }
 
   #accepts(id: NodeId): boolean {
-    if (this.#closed) return false
+    if (this.#closed || this.#paused) return false
     if (this.#environment.named(id)) return true
     let unnamed = 0
     for (const other of this.#connections.keys()) if (!this.#environment.named(other)) unnamed++
@@ -177,7 +185,9 @@ export class Links {
   #connected(connection: Connection): void {
     const id = connection.remoteId
     // Asked again: many handshakes can be under way when the firewall answers.
-    if (!this.#connections.has(id) && !this.#accepts(id)) return connection.destroy()
+    if (this.#paused || (!this.#connections.has(id) && !this.#accepts(id))) {
+      return connection.destroy()
+    }
     this.#connections.set(id, (this.#connections.get(id) ?? 0) + 1)
     connection.onClose(() => {
       const left = (this.#connections.get(id) ?? 1) - 1
@@ -191,7 +201,7 @@ export class Links {
         else yield log.core
       }
     }
-    const look = this.#watchdog.watch(connection, cores)
+    this.#watchdog.watch(connection, cores)
     let link: Link | null = null
     openPeer<LinkMessage>(
       connection,
@@ -199,7 +209,7 @@ export class Links {
       {
         hello: () => this.#hello(),
         onHello: (message, peer) => {
-          link = new Link(peer, attached, look)
+          link = new Link(peer, attached)
           this.#greeted(link, message)
         },
         onMessage: (message) => {

@@ -90,7 +90,7 @@ export class LocalEngine implements Engine {
       owners: () => this.#configured().storageNodes,
       ownerOf: (key) => this.#configured().ownerOfEncoded(key),
       view: (owner) => this.#view(owner),
-      online: (owner) => this.#links !== null || owner === this.nodeId,
+      online: (owner) => this.#roles.size > 0 || owner === this.nodeId,
       askHead: (owner, wait) => this.#askHead(owner, wait),
       asked: (owner) => owner === this.nodeId || this.#isAsked(owner)
     })
@@ -342,11 +342,12 @@ export class LocalEngine implements Engine {
     if (left > 0) this.#roles.set(role, left)
     else this.#roles.delete(role)
     if (this.#roles.size > 0 || this.#closing) return
-    // The network object of a user serves one life; one of ours is made anew.
+    this.#asked.clear()
+    // A network that the user gave stays open until close(); one of ours is made anew.
+    if (this.#options.network) return this.#links?.pause()
     const links = this.#links
     this.#links = null
     await links?.close()
-    this.#asked.clear()
   }
 
   /** Storage nodes dial their writers, everyone else the storage nodes; a read dials whom it needs. */
