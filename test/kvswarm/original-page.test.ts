@@ -7,7 +7,9 @@ import { tmpdir } from '../helpers/tmp.ts'
 import { makeSwarm } from './swarm.ts'
 
 /** Calls `call` with a callback, resolves with what the callback got. */
-function called<T>(call: (done: (error: KVSwarmError | null, value?: T) => void) => unknown): Promise<T | undefined> {
+function called<T>(
+  call: (done: (error: KVSwarmError | null, value?: T) => void) => unknown
+): Promise<T | undefined> {
   return new Promise((resolve, reject) => {
     call((error, value) => (error ? reject(error) : resolve(value)))
   })
@@ -20,10 +22,16 @@ test('callbacks: connect, put, flush, get, del, writers, listen, disconnect, clo
   await called((done) => x.connect(done))
   void y.connect()
   x.put('greeting', 'hi')
-  const flushed = await called<{ operations: number }>((done) => x.flush({ receipt: true }, done as never))
+  const flushed = await called<{ operations: number }>((done) =>
+    x.flush({ receipt: true }, done as never)
+  )
   t.equal(flushed?.operations, 1, 'flush(opts, cb)')
   t.equal(await called((done) => x.get('greeting', done as never)), 'hi', 'get(key, cb)')
-  t.equal(await called((done) => x.get('greeting', { timeout: 5000 }, done as never)), 'hi', 'get(key, opts, cb)')
+  t.equal(
+    await called((done) => x.get('greeting', { timeout: 5000 }, done as never)),
+    'hi',
+    'get(key, opts, cb)'
+  )
   y.put('cool', 'beans')
   await called((done) => y.flush(done as never))
   await called((done) => y.flush({ ack: true }, done as never))
@@ -91,8 +99,24 @@ test('storage: a path, a function, an adaptor; options.bins; kvswarm() without n
   const a = '0a'.repeat(32)
   const b = '0b'.repeat(32)
   const bins = {
-    [a]: { size: 1, slices: [[[0n, 1n], [1n, 3n]]] },
-    [b]: { size: 2, slices: [[[1n, 3n], [1n, 1n]]] }
+    [a]: {
+      size: 1,
+      slices: [
+        [
+          [0n, 1n],
+          [1n, 3n]
+        ]
+      ]
+    },
+    [b]: {
+      size: 2,
+      slices: [
+        [
+          [1n, 3n],
+          [1n, 1n]
+        ]
+      ]
+    }
   }
   const kv = kvswarm({ storage: join(folder, 'bins'), bins: bins as never })
   await kv.ready()

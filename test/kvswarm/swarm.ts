@@ -13,6 +13,8 @@ export interface Swarm {
   readonly writers: KVSwarm[]
   /** Ids of the storage nodes and of the writers, in their order. */
   readonly ids: { readonly storage: string[]; readonly writers: string[] }
+  /** The data directory of a node. */
+  path(name: string): string
   /** Opens a node on a folder of its own (or an earlier one's), closed after the test. */
   open(name: string, options?: Partial<KVSwarmOptions>): KVSwarm
 }
@@ -66,5 +68,5 @@ export async function makeSwarm(t: Test, options: SwarmOptions = {}): Promise<Sw
     await Promise.all(storage.map((kv) => kv.listen()))
     await Promise.all(writing.map((kv) => kv.connect()))
   }
-  return { hub, config, storage, writers: writing, ids, open }
+  return { hub, config, storage, writers: writing, ids, open, path: (name) => join(folder, name) }
 }
