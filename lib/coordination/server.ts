@@ -1,0 +1,387 @@
+/**
+ * The holder's side of the control socket: serves the engine to other processes of the same user.
+ *
+ * - Bounded: connections, header and body sizes, depth of JSON, bytes taken in at once.
+ * - A client that goes away aborts what it asked for, and its roles end.
+ * - A closing holder answers `closing`, so that clients look for the next one instead of failing.
+ */
+import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http'
+import { once } from 'node:events'
+import { chmod } from 'node:fs/promises'
+import { answerWith, beginStream, stream, writeLine } from './answers.ts'
+import { Budget } from './budget.ts'
+import {
+  type Fields,
+  countOf,
+  fieldsOf,
+  flagOf,
+  listOf,
+  operationCost,
+  packError,
+  parseJson,
+  protocolError,
+  textOf,
+  unpackBytes,
+  unpackOperation,
+  unpackRange,
+  unpackRead,
+  unpackTimeout
+} from './json.ts'
+import {
+  closeGraceMs,
+  connectionsServedMax,
+  controlProtocol,
+  earlyAbortsMax,
+  headerBytesMax,
+  intakeBytesMax,
+  roleStartPulseMs
+} from './limits.ts'
+import { linesOf } from './lines.ts'
+import type { RoleTable } from './roles.ts'
+import { withMask } from './socket-path.ts'
+import { cacheOperationsMax, controlRequestBytesMax } from '../../config/limits.ts'
+import { KVSwarmError, isKVSwarmError } from '../errors.ts'
+import type { Engine, Role } from '../ports.ts'
+import type { Operation } from '../types.ts'
+
+/** What the server serves. */
+export interface ControlServerOptions {
+  readonly engine: Engine
+  readonly roles: RoleTable
+  /** Facts about the holder, for a client that comes. */
+  readonly hello: () => Promise<Fields>
+  readonly setConfig: (text: string) => Promise<void>
+  /** A client asks this process to end. */
+  readonly onStop: () => void
+}
+
+/** One call under way. */
+interface Call {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  /** Fires when the client is gone, aborts, or the holder closes. */
+  readonly signal: AbortSignal
+}
+
+type Handler = (call: Call) => Promise<void>
+
+const none = (): void => {}
+
+/** Serves one engine on one socket. */
+export class ControlServer {
+  readonly #options: ControlServerOptions
+  readonly #server: Server
+  readonly #budget = new Budget(intakeBytesMax)
+  readonly #calls = new Set<Promise<void>>()
+  readonly #aborters = new Set<AbortController>()
+  /** Calls that a client can abort by name and still hear the outcome of. */
+  readonly #named = new Map<string, AbortController>()
+  /** Aborted before they came in; the oldest are forgotten. */
+  readonly #abortedEarly = new Set<string>()
+  readonly #leases = new Set<ServerResponse>()
+  /** Writes under way by request: the same one again waits for the first. */
+  readonly #writes = new Map<string, Promise<unknown>>()
+  readonly #handlers: ReadonlyMap<string, Handler>
+  #closing = false
+
+  constructor(options: ControlServerOptions) {
+    this.#options = options
+    this.#handlers = new Map<string, Handler>([
+      ['/hello', (call) => this.#answer(call, () => options.hello())],
+      ['/config', (call) => this.#answer(call, () => options.engine.config())],
+      ['/set-config', (call) => this.#answer(call, (body) => this.#setConfig(body))],
+      ['/receipt', (call) => this.#answer(call, (body) => this.#receipt(body, call.signal))],
+      ['/status', (call) => this.#answer(call, () => options.engine.status())],
+      ['/abort', (call) => this.#answer(call, (body) => this.#abort(body))],
+      ['/write', (call) => this.#write(call)],
+      ['/get-many', (call) => this.#getMany(call)],
+      ['/list', (call) => this.#list(call)],
+      ['/role', (call) => this.#role(call)],
+      ['/stop', (call) => this.#stop(call)]
+    ])
+    this.#server = createServer({ maxHeaderSize: headerBytesMax }, (request, response) => {
+      const call = this.#serve(request, response)
+      this.#calls.add(call)
+      void call.finally(() => this.#calls.delete(call))
+    })
+    this.#server.maxConnections = connectionsServedMax
+  }
+
+  /** Serves on the path, for this user alone. Does not keep the process alive by itself. */
+  async listen(path: string): Promise<void> {
+    const listening = once(this.#server, 'listening')
+    // The socket is made within this call; its mode follows the mask of the moment.
+    withMask(0o177, () => this.#server.listen({ path, exclusive: true }))
+    await listening
+    this.#server.on('error', none)
+    this.#server.unref()
+    await chmod(path, 0o600)
+  }
+
+  /** Tells clients with roles which configuration holds now, for when they take over. */
+  announceConfig(text: string): void {
+    for (const lease of this.#leases) writeLine(lease, { value: { config: text } })
+  }
+
+  /** Ends all calls and leases and closes the socket; idempotent. Resolves when nothing is left. */
+  async close(): Promise<void> {
+    this.#closing = true
+    const closed = new Promise<void>((resolve) => {
+      this.#server.close(() => resolve())
+    })
+    for (const aborter of this.#aborters) aborter.abort(closingError())
+    for (const lease of this.#leases) lease.end(`${JSON.stringify({ closing: true })}\n`)
+    const cut = setTimeout(() => this.#server.closeAllConnections(), closeGraceMs)
+    await Promise.allSettled(this.#calls)
+    this.#server.closeIdleConnections()
+    await closed
+    clearTimeout(cut)
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const aborter = new AbortController()
+    const name = request.headers['kvswarm-call']
+    this.#aborters.add(aborter)
+    if (typeof name === 'string') {
+      this.#named.set(name, aborter)
+      if (this.#abortedEarly.delete(name)) aborter.abort(abortedError())
+    }
+    response.once('close', () => {
+      if (!response.writableFinished)
+        aborter.abort(new KVSwarmError('ABORTED', 'the client went away'))
+    })
+    response.on('error', none)
+    try {
+      if (this.#closing) throw closingError()
+      const handler = this.#handlerOf(request)
+      await handler({ request, response, signal: aborter.signal })
+    } catch (error) {
+      this.#refuse(request, response, error)
+    } finally {
+      this.#aborters.delete(aborter)
+      if (typeof name === 'string') this.#named.delete(name)
+    }
+  }
+
+  #handlerOf(request: IncomingMessage): Handler {
+    const theirs = request.headers['kvswarm-protocol']
+    if (theirs !== String(controlProtocol)) {
+      throw protocolError(`the holder speaks protocol ${controlProtocol}, not ${String(theirs)}`)
+    }
+    const handler = this.#handlers.get(request.url ?? '')
+    if (request.method !== 'POST' || handler === undefined) {
+      throw protocolError('there is no such call')
+    }
+    return handler
+  }
+
+  #refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {
+    const closing = this.#closing && isKVSwarmError(error, 'ABORTED', 'CLOSED', 'QUEUE_CLOSED')
+    const fields = closing ? { closing: true } : { error: packError(error) }
+    if (response.destroyed || response.writableEnded) return
+    if (response.headersSent) {
+      response.end(`${JSON.stringify(fields)}\n`)
+      return
+    }
+    const text = JSON.stringify(fields)
+    response.writeHead(closing ? 503 : 400, {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(text),
+      // What is left of an unread body is not read.
+      ...(request.complete ? {} : { connection: 'close' })
+    })
+    response.end(text)
+  }
+
+  async #answer(call: Call, make: (body: Fields) => Promise<unknown>): Promise<void> {
+    const { body, free } = await this.#body(call)
+    let value: unknown
+    try {
+      value = await make(body)
+    } finally {
+      free()
+    }
+    answerWith(call.response, value)
+  }
+
+  /** The JSON object of a request, within the bounds. */
+  async #body({ request, signal }: Call): Promise<{ body: Fields; free: () => void }> {
+    const length = Number(request.headers['content-length'] ?? Number.NaN)
+    if (!(length <= controlRequestBytesMax))
+      throw protocolError('a request without or of too great length')
+    const free = await this.#budget.take(length, signal)
+    try {
+      const parts: string[] = []
+      for await (const chunk of chunksOf(request)) parts.push(chunk)
+      return { body: fieldsOf(parseJson(parts.join('')), 'a request'), free }
+    } catch (error) {
+      free()
+      throw error
+    }
+  }
+
+  async #setConfig(body: Fields): Promise<true> {
+    await this.#options.setConfig(textOf(body['text'], 'the configuration'))
+    return true
+  }
+
+  #receipt(body: Fields, signal: AbortSignal): Promise<unknown> {
+    return this.#options.engine.receipt(textOf(body['id'], 'the id'), {
+      ...unpackTimeout(body),
+      ...(flagOf(body['ack'], 'ack') ? { ack: true } : {}),
+      signal
+    })
+  }
+
+  async #abort(body: Fields): Promise<true> {
+    const call = textOf(body['call'], 'the call')
+    const aborter = this.#named.get(call)
+    if (aborter !== undefined) aborter.abort(abortedError())
+    else {
+      this.#abortedEarly.add(call)
+      const [oldest] = this.#abortedEarly
+      if (this.#abortedEarly.size > earlyAbortsMax) this.#abortedEarly.delete(oldest as string)
+    }
+    return true
+  }
+
+  async #write(call: Call): Promise<void> {
+    const lines = linesOf(chunksOf(call.request), controlRequestBytesMax)
+    const first = await lines.next()
+    const head = fieldsOf(parseJson(first.done === true ? 'null' : first.value), 'a write')
+    const request = unpackBytes(head['request'], 'the request id')
+    const bytes = countOf(head['bytes'], 'bytes')
+    if (request.length !== 16) throw protocolError('a request id has 16 bytes')
+    if (bytes > intakeBytesMax) throw protocolError(`one write of ${bytes} bytes is too large`)
+    const asked = flagOf(head['retry'], 'retry')
+    const options = {
+      ...unpackTimeout(head),
+      ack: flagOf(head['ack'], 'ack'),
+      receipt: flagOf(head['receipt'], 'receipt'),
+      signal: call.signal
+    }
+    const free = await this.#budget.take(bytes, call.signal)
+    try {
+      const operations = await operationsOf(lines, bytes)
+      const id = Buffer.from(request).toString('hex')
+      const value = await this.#inTurn(id, (again) => {
+        const retry = asked || again ? { retry: true } : {}
+        return this.#options.engine.write({ request, operations, ...retry }, options)
+      })
+      answerWith(call.response, value)
+    } finally {
+      free()
+    }
+  }
+
+  /** A write that a client repeats waits for the first, so that the engine can find it. */
+  async #inTurn<T>(id: string, write: (again: boolean) => Promise<T>): Promise<T> {
+    let again = false
+    for (let other = this.#writes.get(id); other; other = this.#writes.get(id)) {
+      await other.catch(none)
+      again = true
+    }
+    const writing = write(again)
+    this.#writes.set(id, writing)
+    try {
+      return await writing
+    } finally {
+      this.#writes.delete(id)
+    }
+  }
+
+  async #getMany(call: Call): Promise<void> {
+    const { body, free } = await this.#body(call)
+    try {
+      const keys = listOf(body['keys'], 'keys').map((key) => unpackBytes(key, 'a key'))
+      const options = { ...unpackRead(body['options']), signal: call.signal }
+      const entries = await this.#options.engine.getMany(keys, options)
+      await stream(call.response, call.signal, entries)
+    } finally {
+      free()
+    }
+  }
+
+  async #list(call: Call): Promise<void> {
+    const { body, free } = await this.#body(call)
+    free()
+    const range = unpackRange(body['range'])
+    const options = { ...unpackRead(body['options']), signal: call.signal }
+    await stream(call.response, call.signal, this.#options.engine.list(range, options))
+  }
+
+  /** A role lives as long as this answer: until the client closes it or ends. */
+  async #role(call: Call): Promise<void> {
+    const { body, free } = await this.#body(call)
+    free()
+    const role = roleOf(body['role'])
+    const { response, signal } = call
+    beginStream(response)
+    // Starting can take long: the client hears that it goes on.
+    const pulse = (): unknown => writeLine(response, { value: { starting: true } })
+    pulse()
+    const pulsing = setInterval(pulse, roleStartPulseMs)
+    const end = await this.#options.roles.hold(role).finally(() => clearInterval(pulsing))
+    try {
+      signal.throwIfAborted()
+      this.#leases.add(response)
+      writeLine(response, { value: { started: true } })
+      await new Promise<void>((resolve) => {
+        response.once('close', resolve)
+      })
+    } finally {
+      this.#leases.delete(response)
+      await end()
+    }
+  }
+
+  async #stop(call: Call): Promise<void> {
+    const { free } = await this.#body(call)
+    free()
+    const { response } = call
+    response.once('close', () => {
+      // Clients with roles are stopped too: one of them would only take the directory over.
+      for (const lease of this.#leases) writeLine(lease, { value: { stop: true } })
+      this.#options.onStop()
+    })
+    answerWith(response, { pid: process.pid }, true)
+  }
+}
+
+function abortedError(): KVSwarmError {
+  return new KVSwarmError('ABORTED', 'the call was aborted')
+}
+
+function closingError(): KVSwarmError {
+  return new KVSwarmError('CLOSED', 'the holder is closing')
+}
+
+/** The text of a body. Leaving the loop keeps the connection, so that an error can be answered. */
+function chunksOf(request: IncomingMessage): AsyncIterable<string> {
+  request.setEncoding('utf8')
+  return { [Symbol.asyncIterator]: () => request.iterator({ destroyOnReturn: false }) }
+}
+
+function roleOf(value: unknown): Role {
+  if (value === 'connect' || value === 'listen') return value
+  throw protocolError('there is no such role')
+}
+
+async function operationsOf(lines: AsyncIterable<string>, bytes: number): Promise<Operation[]> {
+  const operations: Operation[] = []
+  let left = bytes
+  for await (const line of lines) {
+    const portion = fieldsOf(parseJson(line), 'a portion')
+    for (const packed of listOf(portion['operations'], 'operations')) {
+      const operation = unpackOperation(packed)
+      operations.push(operation)
+      left -= operationCost(operation)
+      if (left < 0 || operations.length > cacheOperationsMax) {
+        throw protocolError('a write is larger than announced')
+      }
+    }
+  }
+  // Also what was cut off on the way would come out here.
+  if (left !== 0) throw protocolError('a write is smaller than announced')
+  return operations
+}
