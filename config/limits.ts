@@ -14,8 +14,8 @@ export const groupBytesMax: number = 8 * 1024 * 1024
 export const blockBytesTarget: number = 256 * 1024
 /** A block with one large operation or group: 8 MiB and its framing. */
 export const blockBytesMax: number = 8 * 1024 * 1024 + 64 * 1024
-/** Operations in one block, so that applying one stays short. */
-export const blockOperationsMax = 10_000
+/** Operations in one block: a block is applied whole, and a single put must not wait long beside a bulk load. */
+export const blockOperationsMax = 1000
 /** The write cache (put, del before flush) holds at most this much. */
 export const cacheBytesMax: number = 256 * 1024 * 1024
 export const cacheOperationsMax = 2_000_000
@@ -38,6 +38,15 @@ export const receiptPollMs = 500
 export const intakeBlocksMax = 64
 /** Bytes of one writer's blocks that are here but not applied; then fetching waits. */
 export const intakeBytesMax: number = 32 * 1024 * 1024
+/** A hostile hyperbee hint may name so many blocks; honest ones name those of one path or one page. */
+export const hintBlocksMax = 4096
+/** Hints that are followed, and looked up for others, at a time. */
+export const hintsMax = 16
+/** How long a hint is followed. */
+export const hintTimeoutMs = 10_000
+/** An owner that did not answer is asked again after so long; meanwhile a copy answers at once. */
+export const askAgainMs = 5_000
+
 /** One apply batch: operations and bytes; hyperbee's speed is flat from batches of 100 on (measured). */
 export const applyOperationsMax = 1000
 export const applyBytesMax: number = 4 * 1024 * 1024

@@ -51,6 +51,11 @@ export interface Log {
   treeHash(): Promise<Uint8Array>
   /** Called when the log grew or a block arrived; returns the call that stops it. */
   onChange(listener: () => void): () => void
+  /**
+   * Called when the log ended under us: `conflict` when its signer has signed two versions of it, which closes it
+   * for ever; `closed` when its session went. Returns the call that stops it.
+   */
+  onEnd(listener: (reason: 'conflict' | 'closed') => void): () => void
   close(): Promise<void>
 }
 
@@ -66,6 +71,8 @@ export interface OwnGeneration {
 export interface OwnLogs {
   /** Names of the logs of one kind that are on disk. */
   ownNames(kind: LogName['kind']): LogName[]
+  /** The newest generation's number; null: there is none. */
+  newestGeneration(name: LogName): number | null
   /** Every generation that is on disk, oldest first. */
   ownGenerations(name: LogName): Promise<OwnGeneration[]>
   /** max(highest known + 1, present Unix milliseconds). */

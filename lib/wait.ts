@@ -20,6 +20,8 @@ export function checkTimeout(timeout: number | undefined, fallback: number): num
 }
 
 export function abortedError(signal: AbortSignal, what: string): KVSwarmError {
+  // The node's own end comes as a reason of ours.
+  if (signal.reason instanceof KVSwarmError) return signal.reason
   return new KVSwarmError('ABORTED', `${what} was aborted`, { cause: signal.reason })
 }
 

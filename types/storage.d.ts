@@ -54,6 +54,7 @@ declare module 'hypercore' {
     setUserData(key: string, value: Uint8Array): Promise<void>
     getUserData(key: string): Promise<Buffer | null>
     findingPeers(): () => void
+    download(range: { blocks: number[] }): { done(): Promise<unknown>; destroy(): void }
     close(): Promise<void>
   }
 
@@ -145,6 +146,11 @@ declare module 'hyperbee' {
     )
     readonly core: Hypercore
     readonly version: number
+    readonly extension: {
+      oncache(hint: { blocks: number[] }, from: { remotePublicKey: Uint8Array }): void
+      onget(message: unknown, from: unknown): unknown
+      oniterator(message: unknown, from: unknown): unknown
+    }
     ready(): Promise<void>
     close(): Promise<void>
     get(key: Uint8Array, options?: GetOptions): Promise<Node | null>

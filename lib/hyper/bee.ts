@@ -7,6 +7,7 @@
  */
 import Hyperbee from 'hyperbee'
 import type { Node } from 'hyperbee'
+import { hintBlocksMax, hintsMax, hintTimeoutMs } from '../../config/limits.ts'
 import { KVSwarmError } from '../errors.ts'
 import type {
   Head,
@@ -31,6 +32,7 @@ class BeeReader {
       valueEncoding: 'binary',
       extension: true
     })
+    boundHints(this.tree, log)
   }
 
   get node(): NodeId {
@@ -92,6 +94,45 @@ export class BeeView extends BeeReader implements IndexView {
     const view = new BeeView(log)
     await view.tree.ready()
     return view
+  }
+}
+
+/**
+ * Bounds hyperbee's hints ("you will want these blocks"). Upstream downloads whatever any peer names, for ever.
+ * Here an own index takes none, a view takes them from the node whose index it is, and few at a time.
+ */
+function boundHints(tree: Hyperbee, log: HyperLog): void {
+  const { extension } = tree
+  const owner = Buffer.from(log.name.node, 'hex')
+  let following = 0
+  let answering = 0
+  extension.oncache = (hint, from) => {
+    const { blocks } = hint
+    if (log.writable || following >= hintsMax || blocks.length > hintBlocksMax) return
+    if (!owner.equals(from.remotePublicKey)) return
+    if (blocks.some((block) => block >= log.length)) return
+    following++
+    const download = log.core.download({ blocks })
+    const timer = setTimeout(() => download.destroy(), hintTimeoutMs)
+    timer.unref()
+    const ended = (): void => {
+      clearTimeout(timer)
+      download.destroy()
+      following--
+    }
+    download.done().then(ended, ended)
+  }
+  // A question is answered from blocks that are here; one that comes while too many are is left unanswered.
+  for (const method of ['onget', 'oniterator'] as const) {
+    const answer = extension[method].bind(extension)
+    extension[method] = (message, from) => {
+      if (answering >= hintsMax) return
+      answering++
+      const done = (): void => {
+        answering--
+      }
+      Promise.resolve(answer(message, from)).then(done, done)
+    }
   }
 }
 

@@ -127,6 +127,19 @@ export class HyperLog implements Log {
     }
   }
 
+  onEnd(listener: (reason: 'conflict' | 'closed') => void): () => void {
+    const onConflict = (): void => listener('conflict')
+    const onClose = (): void => {
+      if (!this.#closed) listener('closed')
+    }
+    this.core.on('conflict', onConflict)
+    this.core.on('close', onClose)
+    return () => {
+      this.core.off('conflict', onConflict)
+      this.core.off('close', onClose)
+    }
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
@@ -141,25 +154,17 @@ export class HyperLog implements Log {
 /** Puts the barrier into the store's flush of this core, and a queue and a mark around its appends. */
 function guard(log: HyperLog, barrier: Barrier<Mark>): void {
   const { core } = log
-  const { state } = core.core
-  const flush = state.flush.bind(state)
+  const guarded = guardOf(core.core, barrier)
   const append = core.append.bind(core)
-  let pending: Mark | undefined
-  let tail: Promise<unknown> = Promise.resolve()
-  state.flush = async () => {
-    const flushed = await flush()
-    await barrier.sync(pending)
-    return flushed
-  }
   core.append = (blocks) => {
     const list = Array.isArray(blocks) ? blocks : [blocks]
-    const next = tail.then(async () => {
+    const next = guarded.tail.then(async () => {
       const hashLength = core.length
       const hash =
         hashLength === 0
           ? new Uint8Array(32)
           : await Hypercore.treeHashFromStorage(core, hashLength)
-      pending = {
+      guarded.pending = {
         name: log.name,
         generation: log.generation,
         length: hashLength + list.length,
@@ -169,13 +174,39 @@ function guard(log: HyperLog, barrier: Barrier<Mark>): void {
       try {
         return await append(list)
       } finally {
-        pending = undefined
+        guarded.pending = undefined
       }
     })
-    tail = next.catch(() => {})
+    guarded.tail = next.catch(() => {})
     return next
   }
 }
+
+/** What all sessions of one core share: its flush is patched once, however often it is opened. */
+interface Guarded {
+  pending: Mark | undefined
+  tail: Promise<unknown>
+}
+
+const guardedCores = new WeakMap<object, Guarded>()
+
+function guardOf(core: Hypercore['core'], barrier: Barrier<Mark>): Guarded {
+  const known = guardedCores.get(core)
+  if (known) return known
+  const guarded: Guarded = { pending: undefined, tail: Promise.resolve() }
+  guardedCores.set(core, guarded)
+  const { state } = core
+  const flush = state.flush.bind(state)
+  state.flush = async () => {
+    const flushed = await flush()
+    await barrier.sync(guarded.pending)
+    return flushed
+  }
+  return guarded
+}
+
+/** Node's longest timer; a longer one would fire at once. */
+const timerMsMax = 2 ** 31 - 1
 
 /**
  * Runs a hypercore request that ends with the caller's timeout or signal, and takes its requests off the
@@ -188,15 +219,15 @@ export async function cancellable<T>(
   start: (activeRequests: unknown[]) => Promise<T>,
   activeRequests: unknown[] = []
 ): Promise<T> {
-  if (signal?.aborted) throw aborted(what)
+  if (signal?.aborted) throw aborted(what, signal)
   let ended: KVSwarmError | null = null
   const end = (error: KVSwarmError): void => {
     ended = error
     Hypercore.destroyRequests(activeRequests, error)
   }
-  const onAbort = (): void => end(aborted(what))
+  const onAbort = (): void => end(aborted(what, signal))
   const timer =
-    timeout === Infinity
+    timeout > timerMsMax
       ? null
       : setTimeout(
           () =>
@@ -218,7 +249,9 @@ export async function cancellable<T>(
   }
 }
 
-function aborted(what: string): KVSwarmError {
+function aborted(what: string, signal: AbortSignal | undefined): KVSwarmError {
+  // The node's own end comes as a reason of ours.
+  if (signal?.reason instanceof KVSwarmError) return signal.reason
   return new KVSwarmError('ABORTED', `waiting for ${what} was aborted`)
 }
 

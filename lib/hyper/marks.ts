@@ -4,7 +4,7 @@
  * Kept inside the store, a mark would be lost with the very tail that it should miss. At start, a log fits
  * its mark when it is at least as long and has the same hash where the mark has one; then nothing that was
  * announced can be missing and the log goes on. Otherwise it continues as a new generation, since appending
- * to a log with a lost tail would fork it.
+ * to a log with a lost tail would fork it; and its mark is sealed, so that no later session thinks better of it.
  *
  * Layout: pairs of 128-byte slots, written in turn, so that a torn write leaves the other one; pair 0 is the
  * file's header (format, clean end, durability), each further pair is one generation of one log.
@@ -14,6 +14,7 @@ import { fdatasync } from 'node:fs'
 import { promisify } from 'node:util'
 import { hash } from 'hypercore-crypto'
 import RandomAccessFile from 'random-access-file'
+import { KVSwarmError } from '../errors.ts'
 import type { LogName } from '../types.ts'
 import { idBytes, idOf } from '../wire/ids.ts'
 
@@ -21,6 +22,8 @@ const slotBytes = 128
 const formatVersion = 1
 const kinds: readonly LogName['kind'][] = ['index', 'outbox', 'handoff']
 const zeroId = '0'.repeat(64)
+/** No log ever fits a mark of this length: what has it is never appended to again. */
+const sealedLength = Number.MAX_SAFE_INTEGER
 
 /** One log generation's mark. */
 export interface Mark {
@@ -65,15 +68,42 @@ export class Marks {
     this.#durability = durability
   }
 
-  /** Opens or makes the file, and notes (durably) that a session is under way. */
+  /**
+   * Opens or makes the file. Nothing is written before begin().
+   * @throws DATADIR_VERSION when it is of a newer format
+   */
   static async open(path: string, node: string, durability: 'sync' | 'os'): Promise<Marks> {
     const file = new RandomAccessFile(path, { writable: true, size: -1 })
     const marks = new Marks(file, node, durability)
     // An empty write makes the file when it is missing.
     await call((done) => file.write(0, new Uint8Array(0), done))
     await marks.#read()
-    await marks.#writeHeader(false)
     return marks
+  }
+
+  /** Notes (durably) that a session is under way; from then on a missing end is an unclean one. */
+  begin(): Promise<void> {
+    return this.#writeHeader(false)
+  }
+
+  /** The mark of one generation, or null. */
+  find(name: LogName, generation: number): Mark | null {
+    return this.#slots.get(slotKey({ name, generation }))?.mark ?? null
+  }
+
+  /** Notes (durably) that these generations are never appended to again. */
+  async seal(generations: readonly { name: LogName; generation: number }[]): Promise<void> {
+    if (generations.length === 0) return
+    const hash = new Uint8Array(32)
+    await this.write(
+      generations.map(({ name, generation }) => ({
+        name,
+        generation,
+        length: sealedLength,
+        hashLength: 0,
+        hash
+      }))
+    )
   }
 
   all(): Mark[] {
@@ -140,7 +170,14 @@ export class Marks {
     if (pairs === 0) return
     const bytes = await call<Buffer>((done) => this.#file.read(0, pairs * slotBytes * 2, done))
     const header = newest(bytes, 0)
-    if (header === null || header[16] !== formatVersion) return
+    if (header === null) return
+    if (header[16] !== formatVersion) {
+      throw new KVSwarmError(
+        'DATADIR_VERSION',
+        `${this.#file.filename} has format ${header[16]}, this program knows ${formatVersion}`,
+        { hint: 'use the newer kvswarm that wrote it' }
+      )
+    }
     if (idOf(header.subarray(20, 52)) !== this.#node) return
     this.#headerSequence = Number(header.readBigUInt64BE(8))
     this.last = { clean: header[17] === 1, durability: header[18] === 1 ? 'os' : 'sync' }

@@ -9,6 +9,7 @@
  * - The store opens with a recovery mode that reports a damaged write-ahead log instead of cutting it off,
  *   and without upstream's habit of deleting that log on one kind of damage.
  */
+import { readdirSync, renameSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import Corestore from 'corestore'
@@ -97,6 +98,7 @@ export class Store implements OwnLogs {
       readOnly
     })
     storage._maybeRecoverLater = () => {}
+    if (!readOnly) bringBack(directory)
     const corestore = new Corestore(storage, {
       readOnly,
       globalCache: new Rache({ maxSize: cacheEntriesMax })
@@ -108,13 +110,10 @@ export class Store implements OwnLogs {
       throw openingError(error, directory)
     }
     try {
-      if (!existed) {
-        // Three of 54 early power cuts made stores that never open again without this (measured).
-        await syncFile(fileIn(directory, 'device'))
-        await syncFolder(fileIn(directory, 'database'))
-      }
       const keyPair = await corestore.createKeyPair('kvswarm/identity')
-      if (readOnly) return new Store(options, corestore, keyPair, null, null, new Map())
+      if (readOnly) {
+        return new Store(options, corestore, keyPair, null, null, await namesInStore(corestore))
+      }
       checkInternals(storage)
       const marks = await Marks.open(
         fileIn(directory, 'marks'),
@@ -122,10 +121,15 @@ export class Store implements OwnLogs {
         durability
       )
       const barrier = new Barrier<Mark>(storage.rocks, (list) => marks.write(list))
+      if (marks.last === null) {
+        // Three of 54 early power cuts made stores that never open again without this (measured).
+        await syncFile(fileIn(directory, 'device'))
+        await syncFolder(fileIn(directory, 'database'))
+      }
       // The identity itself must survive a power cut before anyone hears of it.
       await barrier.sync()
-      const known =
-        marks.last === null && existed ? await namesInStore(corestore) : groupMarks(marks.all())
+      const known = await knownLogs(marks, corestore, existed)
+      await marks.begin()
       return new Store(options, corestore, keyPair, marks, barrier, known)
     } catch (error) {
       await corestore.close().catch(() => {})
@@ -152,12 +156,18 @@ export class Store implements OwnLogs {
     return [...this.#known.keys()].map(parseLogKey).filter((name) => name.kind === kind)
   }
 
+  newestGeneration(name: LogName): number | null {
+    return this.#known.get(logKey(name))?.at(-1) ?? null
+  }
+
   /** Every generation of one of this node's own logs that is on disk, oldest first. */
   async ownGenerations(name: LogName): Promise<HyperGeneration[]> {
     const generations: HyperGeneration[] = []
     for (const generation of this.#known.get(logKey(name)) ?? []) {
       const log = await this.#openOwn(name, generation)
-      generations.push({ generation, log, whole: await this.#isWhole(log) })
+      const whole = await this.#isWhole(log)
+      if (!whole) await this.#marks?.seal([{ name, generation }])
+      generations.push({ generation, log, whole })
     }
     return generations
   }
@@ -231,14 +241,8 @@ export class Store implements OwnLogs {
 
   async #isWhole(log: HyperLog): Promise<boolean> {
     if (this.#marks === null) return true
-    if (this.last === null) return false
-    const unsynced = log.name.kind === 'outbox' && this.last.durability === 'os'
-    if (unsynced && !this.last.clean) return false
-    const key = logKey(log.name)
-    const mark = this.#marks
-      .all()
-      .find((mark) => mark.generation === log.generation && logKey(mark.name) === key)
-    if (!mark || log.length < mark.length) return false
+    const mark = this.#marks.find(log.name, log.generation)
+    if (!mark || log.length < mark.length || log.firstMissing(0) < log.length) return false
     if (mark.hashLength === 0) return true
     const hash = await log.treeHashAt(mark.hashLength)
     return Buffer.from(hash).equals(Buffer.from(mark.hash))
@@ -261,6 +265,27 @@ function groupMarks(marks: readonly Mark[]): Map<string, number[]> {
       [...(known.get(key) ?? []), generation].toSorted((a, b) => a - b)
     )
   }
+  return known
+}
+
+/**
+ * The generations of our own logs that are on disk. Those that may have lost a tail are sealed before anything
+ * else is noted: all when the marks are missing or damaged, outboxes after an unclean end without syncs.
+ */
+async function knownLogs(
+  marks: Marks,
+  corestore: Corestore,
+  existed: boolean
+): Promise<Map<string, number[]>> {
+  const { last } = marks
+  const known =
+    last === null && existed ? await namesInStore(corestore) : groupMarks(marks.all())
+  const suspect = [...known].flatMap(([key, generations]) => {
+    const name = parseLogKey(key)
+    const unsynced = name.kind === 'outbox' && last?.durability === 'os' && !last.clean
+    return last === null || unsynced ? generations.map((generation) => ({ name, generation })) : []
+  })
+  await marks.seal(suspect)
   return known
 }
 
@@ -300,6 +325,23 @@ async function syncAllLogs(directory: string): Promise<void> {
   const folder = fileIn(directory, 'database')
   for (const name of await readdir(folder)) {
     if (/^\d+\.log$/.test(name)) await syncFile(join(folder, name))
+  }
+}
+
+/**
+ * Where there is no `CORESTORE` yet, the storage library's constructor moves every file of the directory into
+ * `db/`, as if it were of an older layout: ours go back at once.
+ */
+function bringBack(directory: string): void {
+  const folder = fileIn(directory, 'database')
+  let names: string[]
+  try {
+    names = readdirSync(folder)
+  } catch {
+    return
+  }
+  for (const name of names) {
+    if (name.startsWith('kvswarm.')) renameSync(join(folder, name), join(directory, name))
   }
 }
 
