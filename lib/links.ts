@@ -21,6 +21,8 @@ import {
 
 /** What is said on a link; ping and pong are the channel's own. */
 export type LinkMessage = Exclude<Message, { type: 'ping' | 'pong' }>
+/** What the node itself takes; hellos are the links' own. */
+export type NodeMessage = Exclude<LinkMessage, { type: 'hello' }>
 
 /** A log that can be attached to a link: lib/hyper's own form. */
 export interface Attachable {
@@ -75,9 +77,9 @@ export interface LinksEnvironment {
   config(): { readonly epoch: number; readonly hash: string } | null
   /** True when the configuration names the id. */
   named(id: NodeId): boolean
-  /** The peer's hello has come, and its configuration is not in conflict. */
+  /** A hello has come (the first, or one that tells of another epoch), and it is not in conflict. */
   linked(link: Link): void
-  received(link: Link, message: LinkMessage): void
+  received(link: Link, message: NodeMessage): void
   unlinked(link: Link): void
   /** The peer has another configuration of the same epoch. */
   conflict(id: NodeId, theirs: { readonly epoch: number; readonly hash: string }): void
@@ -93,7 +95,9 @@ export class Links {
   readonly #counters = newPeerCounters()
   /** Connections by id, greeted or not. */
   readonly #connections = new Map<NodeId, number>()
+  readonly #live = new Set<Connection>()
   #opening: Promise<void> | null = null
+  #listening: Promise<void> | null = null
   #closed = false
   /** disconnect() on a network that the user gave: it stays open, and nothing goes over it. */
   #paused = false
@@ -124,7 +128,7 @@ export class Links {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Opens the network and lets others reach this node. */
+  /** Opens the network: from then on nodes can be dialled. */
   open(): Promise<void> {
     const { network, keyPair } = this.#environment
     this.#paused = false
@@ -134,8 +138,27 @@ export class Links {
         accepts: (id) => this.#accepts(id),
         onConnection: (connection) => this.#connected(connection)
       })
-      .then(() => network.listen())
+      .catch((error: unknown) => {
+        this.#opening = null
+        throw error
+      })
     return this.#opening
+  }
+
+  /** Resolves when others can reach this node by its id. */
+  listen(): Promise<void> {
+    this.#listening ??= this.open()
+      .then(() => this.#environment.network.listen())
+      .catch((error: unknown) => {
+        this.#listening = null
+        throw error
+      })
+    return this.#listening
+  }
+
+  /** Tells every peer the configuration that is used now. */
+  greetAgain(): void {
+    for (const link of this.all) link.send(this.#hello(), 'hello')
   }
 
   /** Dials exactly these nodes from now on, and those that are asked for with join(). */
@@ -149,13 +172,16 @@ export class Links {
   }
 
   join(node: NodeId): void {
-    if (this.#closed || this.#opening === null || this.#joined.has(node)) return
+    if (this.#closed || this.#paused || this.#opening === null || this.#joined.has(node)) return
     this.#joined.add(node)
-    void this.#opening.then(() => {
-      if (this.#closed || !this.#joined.has(node)) return
-      this.#environment.network.admit(node)
-      this.#environment.network.join(node)
-    })
+    this.#opening.then(
+      () => {
+        if (this.#closed || this.#paused || !this.#joined.has(node)) return
+        this.#environment.network.admit(node)
+        this.#environment.network.join(node)
+      },
+      () => this.#joined.delete(node) // open() tells its caller
+    )
   }
 
   /** Ends every connection and accepts none until open() is called again. */
@@ -163,7 +189,7 @@ export class Links {
     this.#paused = true
     for (const node of this.#joined) this.#environment.network.leave(node)
     this.#joined.clear()
-    for (const link of this.all) link.close()
+    for (const connection of this.#live) connection.destroy()
   }
 
   async close(): Promise<void> {
@@ -171,6 +197,7 @@ export class Links {
     this.#watchdog.close()
     if (this.#opening === null) return
     await this.#opening.catch(() => {})
+    await this.#listening?.catch(() => {})
     await this.#environment.network.close()
   }
 
@@ -189,7 +216,9 @@ export class Links {
       return connection.destroy()
     }
     this.#connections.set(id, (this.#connections.get(id) ?? 0) + 1)
+    this.#live.add(connection)
     connection.onClose(() => {
+      this.#live.delete(connection)
       const left = (this.#connections.get(id) ?? 1) - 1
       if (left > 0) this.#connections.set(id, left)
       else this.#connections.delete(id)
@@ -213,7 +242,9 @@ export class Links {
           this.#greeted(link, message)
         },
         onMessage: (message) => {
-          if (link && !link.closed) this.#environment.received(link, message)
+          if (!link || link.closed) return
+          if (message.type === 'hello') this.#greeted(link, message)
+          else this.#environment.received(link, message)
         },
         onClose: () => {
           if (link === null || this.#links.get(id) !== link) return

@@ -4,6 +4,7 @@
  *
  * Order of closing: loops, connections, organs, store.
  */
+import { setMaxListeners } from 'node:events'
 import { Config } from '../config/index.ts'
 import { receiptPollMs } from '../config/limits.ts'
 import { StorageNode } from './apply/storage-node.ts'
@@ -14,7 +15,7 @@ import { logKey } from './hyper/marks.ts'
 import { StateFile } from './hyper/state-file.ts'
 import { Store } from './hyper/store.ts'
 import { hyperswarmNetwork } from './hyper/swarm.ts'
-import { Links, type Link, type LinkMessage } from './links.ts'
+import { Links, type Link, type NodeMessage } from './links.ts'
 import type {
   Engine,
   EngineReadOptions,
@@ -66,7 +67,9 @@ export class LocalEngine implements Engine {
   readonly #since: number = Date.now()
   readonly #views = new Map<NodeId, OwnerView>()
   readonly #asked = new Map<NodeId, Link>()
-  readonly #headAnswers = new Map<number, (head: Head) => void>()
+  readonly #headAnswers = new Map<number, { owner: NodeId; told: (head: Head) => void }>()
+  /** Calls under way: close() and a failure end their waits. */
+  readonly #calls = new Set<AbortController>()
   readonly #conflicts = new Map<NodeId, string>()
   readonly #warnings: string[] = []
   readonly #roles = new Map<Role, number>()
@@ -140,7 +143,7 @@ export class LocalEngine implements Engine {
     this.#usable()
     if (this.#store.readOnly) throw readOnlyError()
     this.#configured()
-    return await this.#writer.write(request, options)
+    return await this.#call(options, (joined) => this.#writer.write(request, joined))
   }
 
   async receipt(
@@ -148,7 +151,7 @@ export class LocalEngine implements Engine {
     options: WaitOptions & { readonly ack?: boolean } = {}
   ): Promise<FlushResult> {
     this.#usable()
-    return await this.#writer.receipt(flushId, options)
+    return await this.#call(options, (joined) => this.#writer.receipt(flushId, joined))
   }
 
   async getMany(
@@ -157,15 +160,23 @@ export class LocalEngine implements Engine {
   ): Promise<(Entry | null)[]> {
     this.#usable()
     this.#configured()
-    if (options.after) await this.receipt(options.after, options)
-    return await this.#reader.getMany(keys, options)
+    return await this.#call(options, async (joined) => {
+      if (options.after) await this.#writer.receipt(options.after, joined)
+      return await this.#reader.getMany(keys, joined)
+    })
   }
 
   async *list(range: IndexRange, options: EngineReadOptions = {}): AsyncGenerator<Entry> {
     this.#usable()
     this.#configured()
-    if (options.after) await this.receipt(options.after, options)
-    yield* this.#reader.list(range, options)
+    const call = this.#begin(options.signal)
+    const joined = { ...options, signal: call.signal }
+    try {
+      if (options.after) await this.#writer.receipt(options.after, joined)
+      yield* this.#reader.list(range, joined)
+    } finally {
+      call.end()
+    }
   }
 
   async start(role: Role): Promise<() => Promise<void>> {
@@ -184,7 +195,7 @@ export class LocalEngine implements Engine {
     this.#roles.set(role, (this.#roles.get(role) ?? 0) + 1)
     try {
       if (role === 'listen') await this.#openStorage()
-      await this.#openLinks()
+      await this.#openLinks(role)
     } catch (error) {
       await this.#release(role)
       throw error
@@ -217,15 +228,55 @@ export class LocalEngine implements Engine {
   }
 
   async #close(): Promise<void> {
+    this.#endCalls(closedError())
     await this.#changing
     await this.#storageOpening?.catch(() => {})
-    await this.#links?.close()
+    const links = this.#links
     this.#links = null
-    await this.#storage?.close()
-    await this.#writer.close().catch(() => {})
-    for (const view of this.#views.values()) await view.close()
-    await this.#state.close()
+    // Each in turn, and the store last, whatever becomes of those before it: its lock is released behind it.
+    const steps: (() => Promise<unknown> | undefined)[] = [
+      () => links?.close(),
+      () => this.#storage?.close(),
+      () => this.#writer.close(),
+      ...[...this.#views.values()].map((view) => () => view.close()),
+      () => this.#state.close()
+    ]
+    for (const step of steps) {
+      try {
+        await step()
+      } catch (error) {
+        this.#warn(`closing: ${messageOf(error)}`)
+      }
+    }
     await this.#store.close()
+  }
+
+  /** Runs a call whose waits end with the caller's signal, with close(), or when the node fails. */
+  async #call<T, O extends WaitOptions>(options: O, run: (joined: O) => Promise<T>): Promise<T> {
+    const call = this.#begin(options.signal)
+    try {
+      return await run({ ...options, signal: call.signal })
+    } finally {
+      call.end()
+    }
+  }
+
+  #begin(signal: AbortSignal | undefined): { signal: AbortSignal; end: () => void } {
+    const controller = new AbortController()
+    setMaxListeners(0, controller.signal)
+    const onAbort = (): void => controller.abort(signal?.reason)
+    if (signal?.aborted) onAbort()
+    else signal?.addEventListener('abort', onAbort, { once: true })
+    this.#calls.add(controller)
+    const end = (): void => {
+      this.#calls.delete(controller)
+      signal?.removeEventListener('abort', onAbort)
+    }
+    return { signal: controller.signal, end }
+  }
+
+  #endCalls(error: KVSwarmError): void {
+    for (const call of this.#calls) call.abort(error)
   }
 
   async #openOrgans(): Promise<void> {
@@ -265,10 +316,8 @@ export class LocalEngine implements Engine {
 
   /** This node reads its own index like any other, from its own blocks. */
   async #openOwnView(): Promise<void> {
-    const [newest] = (await this.#store.ownGenerations({ kind: 'index', node: this.nodeId })).slice(
-      -1
-    )
-    if (newest && newest.log.length > 0) await this.#view(this.nodeId).announce(newest.generation)
+    const newest = this.#store.newestGeneration({ kind: 'index', node: this.nodeId })
+    if (newest !== null) await this.#view(this.nodeId).announce(newest)
   }
 
   async #openStorage(): Promise<void> {
@@ -288,7 +337,7 @@ export class LocalEngine implements Engine {
         node: this.nodeId,
         logs: this.#store,
         openIndex: (log) => BeeIndex.open(log as HyperLog),
-        openInbox: (writer, generation) => this.#openInbox(writer, generation),
+        openInbox: (writer, generation, attach) => this.#openInbox(writer, generation, attach),
         knownGeneration: (writer) =>
           this.#knownRecord({ kind: 'outbox', node: writer, owner: this.nodeId })?.generation ??
           null,
@@ -296,9 +345,11 @@ export class LocalEngine implements Engine {
         sync: () => this.#store.sync(),
         now: () => Date.now(),
         acked: (writer, position) => {
+          if (writer === this.nodeId) this.#writer.acked(writer, position)
           this.#links?.get(writer)?.send({ type: 'ack', ...position }, 'ack')
         },
         applied: (writer, position, index, rejected) => {
+          if (writer === this.nodeId) this.#writer.applied(writer, position, index, rejected)
           this.#links
             ?.get(writer)
             ?.send({ type: 'applied', ...position, index, rejected }, 'applied')
@@ -310,10 +361,17 @@ export class LocalEngine implements Engine {
     )
     this.#storage = storage
     await this.#view(this.nodeId).announce(storage.log.generation)
+    this.#deliverToSelf()
     for (const link of this.#links?.all ?? []) this.#serve(link)
   }
 
-  async #openLinks(): Promise<void> {
+  /** A node that both stores and writes takes its own outbox in like any other. */
+  #deliverToSelf(): void {
+    const generation = this.#writer.outbox(this.nodeId)?.generation ?? null
+    if (generation !== null) this.#storage?.announce(this.nodeId, generation)
+  }
+
+  async #openLinks(role: Role): Promise<void> {
     if (!this.#links) {
       const bootstrap = this.#options.bootstrap ?? this.#config?.bootstrap
       this.#links = new Links({
@@ -333,7 +391,15 @@ export class LocalEngine implements Engine {
         warn: (message) => this.#warn(message)
       })
     }
-    await this.#links.open()
+    const links = this.#links
+    await links.open()
+    // Storage nodes dial their writers too, so everyone listens; only `listen` promises to be reachable.
+    const listening = links.listen()
+    if (role === 'listen') await listening
+    else
+      listening.catch((error: unknown) =>
+        this.#warn(`others cannot dial this node: ${messageOf(error)}`)
+      )
     this.#dial()
   }
 
@@ -397,11 +463,8 @@ export class LocalEngine implements Engine {
     if (records.length > 0) link.send({ type: 'records', records })
   }
 
-  #received(link: Link, message: LinkMessage): void {
+  #received(link: Link, message: NodeMessage): void {
     switch (message.type) {
-      case 'hello':
-        link.epoch = message.epoch === 0 ? null : message.epoch
-        break
       case 'records':
         for (const bytes of message.records) this.#learn(bytes)
         break
@@ -416,12 +479,12 @@ export class LocalEngine implements Engine {
         if (head) link.send({ type: 'head', id: message.id, ...head })
         break
       }
-      case 'head':
-        this.#headAnswers.get(message.id)?.({
-          generation: message.generation,
-          length: message.length
-        })
+      case 'head': {
+        const request = this.#headAnswers.get(message.id)
+        const { generation, length } = message
+        if (request?.owner === link.node) request.told({ generation, length })
         break
+      }
     }
   }
 
@@ -469,8 +532,8 @@ export class LocalEngine implements Engine {
   /** Writers whose outboxes for this node were ever announced. */
   #knownWriters(): NodeId[] {
     return this.#state.records.flatMap((bytes) => {
-      const { name } = openGeneration(bytes)
-      return name.kind === 'outbox' && name.owner === this.nodeId ? [name.node] : []
+      const name = nameOf(bytes)
+      return name?.kind === 'outbox' && name.owner === this.nodeId ? [name.node] : []
     })
   }
 
@@ -480,6 +543,7 @@ export class LocalEngine implements Engine {
   }
 
   #begun(outbox: Outbox): void {
+    if (outbox.owner === this.nodeId) this.#deliverToSelf()
     const link = this.#links?.get(outbox.owner)
     const newest = outbox.logs.at(-1)
     if (!link || !newest) return
@@ -500,12 +564,13 @@ export class LocalEngine implements Engine {
     return view
   }
 
-  async #openInbox(writer: NodeId, generation: number): Promise<Log> {
+  async #openInbox(writer: NodeId, generation: number, attach = true): Promise<Log> {
     const log = await this.#store.peerLog(
       { kind: 'outbox', node: writer, owner: this.nodeId },
       generation
     )
-    if (this.#storage?.inbox(writer)?.authorised !== false) this.#links?.get(writer)?.attach(log)
+    const authorised = this.#storage?.inbox(writer)?.authorised !== false
+    if (attach && authorised) this.#links?.get(writer)?.attach(log)
     return log
   }
 
@@ -526,9 +591,12 @@ export class LocalEngine implements Engine {
     let asked: Link | null = null
     let answer: Head | null = null
     let told = (): void => {}
-    this.#headAnswers.set(id, (head) => {
-      answer = head
-      told()
+    this.#headAnswers.set(id, {
+      owner,
+      told: (head) => {
+        answer = head
+        told()
+      }
     })
     try {
       await waitFor(
@@ -593,8 +661,11 @@ export class LocalEngine implements Engine {
     await this.#writer.adopt()
     await this.#storageOpening?.catch(() => {})
     await this.#storage?.adopt(storageConfig(config, this.nodeId))
+    this.#deliverToSelf()
     this.#conflicts.clear()
     this.#dial()
+    // A peer that adopted first may have told what this node could not take then: the hello asks for it again.
+    this.#links?.greetAgain()
     for (const link of this.#links?.all ?? []) this.#serve(link)
   }
 
@@ -616,8 +687,7 @@ export class LocalEngine implements Engine {
 
   #usable(): void {
     if (this.#fatal) throw this.#fatal
-    if (this.#closing)
-      throw new KVSwarmError('CLOSED', 'the store is closed', { hint: 'open a new one' })
+    if (this.#closing) throw closedError()
   }
 
   #warn(message: string): void {
@@ -636,6 +706,7 @@ export class LocalEngine implements Engine {
           cause: error
         })
     this.#fatal = wrapped
+    this.#endCalls(wrapped)
     const links = this.#links
     this.#links = null
     void links?.close()
@@ -692,6 +763,19 @@ function conflictError(owner: NodeId, message: string): KVSwarmError {
   return new KVSwarmError('CONFIG_CONFLICT', message, {
     hint: `give this node and ${owner} the same configuration`
   })
+}
+
+/** Which log a kept record is about; null: the record is damaged, and is learnt anew from its node. */
+function nameOf(record: Uint8Array): LogName | null {
+  try {
+    return openGeneration(record).name
+  } catch {
+    return null
+  }
+}
+
+function closedError(): KVSwarmError {
+  return new KVSwarmError('CLOSED', 'the store is closed', { hint: 'open a new one' })
 }
 
 function readOnlyError(): KVSwarmError {

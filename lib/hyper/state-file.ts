@@ -66,7 +66,7 @@ export class StateFile {
 
   /** Resolves when the configuration is durable. */
   async setConfig(text: string): Promise<void> {
-    if (text === this.#content.config) return
+    if (text === this.#content.config && !this.#dirty) return await this.#writing
     this.#content = { ...this.#content, config: text }
     await this.#save()
   }
@@ -74,7 +74,7 @@ export class StateFile {
   /** Resolves when the record is durable. */
   async setRecord(log: string, record: Uint8Array): Promise<void> {
     const text = Buffer.from(record).toString('base64')
-    if (this.#content.records[log] === text) return
+    if (this.#content.records[log] === text && !this.#dirty) return
     this.#content = { ...this.#content, records: { ...this.#content.records, [log]: text } }
     await this.#save()
   }
@@ -93,7 +93,12 @@ export class StateFile {
       .then(async () => {
         if (!this.#dirty) return
         this.#dirty = false
-        await replaceFile(this.#path, `${JSON.stringify(this.#content, null, 1)}\n`)
+        try {
+          await replaceFile(this.#path, `${JSON.stringify(this.#content, null, 1)}\n`)
+        } catch (error) {
+          this.#dirty = true
+          throw error
+        }
       })
     this.#writing = next
     return next
@@ -138,7 +143,7 @@ async function read(path: string): Promise<Content | null> {
 
 function damaged(path: string, what: string, cause?: unknown): KVSwarmError {
   return new KVSwarmError('DATADIR_DAMAGED', `${path} is damaged: ${what}`, {
-    hint: 'delete that file: the node finds its logs again, and takes its configuration from -c',
+    hint: 'restore that file from a backup; without it the node must be given the very configuration that it had adopted',
     cause
   })
 }

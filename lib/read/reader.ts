@@ -5,7 +5,7 @@
  * known is an error that names the owner and what was tried. A list takes one snapshot of each owner and gives
  * keys in one order.
  */
-import { headWaitMs } from '../../config/limits.ts'
+import { askAgainMs, headWaitMs } from '../../config/limits.ts'
 import { isKVSwarmError, KVSwarmError } from '../errors.ts'
 import type {
   EngineReadOptions,
@@ -38,6 +38,8 @@ export interface ReaderEnvironment {
 
 export class Reader {
   readonly #environment: ReaderEnvironment
+  /** When an owner last did not answer, monotonic milliseconds: a copy answers meanwhile, at once. */
+  readonly #silent = new Map<NodeId, number>()
 
   constructor(environment: ReaderEnvironment) {
     this.#environment = environment
@@ -53,7 +55,9 @@ export class Reader {
     const groups = new Map<NodeId, number[]>()
     for (const [place, key] of keys.entries()) {
       const owner = this.#environment.ownerOf(key)
-      groups.set(owner, [...(groups.get(owner) ?? []), place])
+      const places = groups.get(owner)
+      if (places) places.push(place)
+      else groups.set(owner, [place])
     }
     const reads = [...groups].map(async ([owner, places]) => {
       const view = await this.#current(owner, options, started)
@@ -66,14 +70,14 @@ export class Reader {
           const value = await (source ?? view).get(key, wait)
           entries[place] = value === null ? null : decodeEntry(key, value)
         })
-        await Promise.all(found)
+        await all(found)
       } catch (error) {
         throw this.#reading(error, owner, view.head)
       } finally {
         await source?.close()
       }
     })
-    await Promise.all(reads)
+    await all(reads)
     return entries
   }
 
@@ -88,7 +92,7 @@ export class Reader {
         const view = await this.#current(owner, options, started)
         sources.push(new Source(owner, view.snapshot(), range, options))
       })
-      await Promise.all(opening)
+      await all(opening)
       yield* this.#merge(sources, range.reverse === true, limit)
     } finally {
       for (const source of sources) await source.close()
@@ -103,7 +107,7 @@ export class Reader {
         throw this.#reading(error, source.owner, source.head)
       }
     }
-    await Promise.all(sources.map(advance))
+    await all(sources.map(advance))
     let open = sources.filter((source) => source.next !== null)
     for (let given = 0; given < limit; given++) {
       let first: Source | null = null
@@ -124,17 +128,20 @@ export class Reader {
     const view = viewOf(owner)
     const timeout = options.timeout ?? Infinity
     const mayAsk = options.wait !== false && online(owner)
-    if (mayAsk && (options.fresh || !asked(owner) || view.current === null)) {
-      const held = view.current !== null && options.fresh !== true
+    const held = view.current !== null && options.fresh !== true
+    const silent = performance.now() - (this.#silent.get(owner) ?? -Infinity) < askAgainMs
+    if (mayAsk && !(held && (asked(owner) || silent))) {
       const left = remaining(timeout, started)
       const wait = { timeout: held ? Math.min(left, headWaitMs) : left, signal: options.signal }
       const asking = performance.now()
       try {
         const head = await askHead(owner, wait)
+        this.#silent.delete(owner)
         if (head.length > 0) {
           await view.reach(head, { ...wait, timeout: remaining(wait.timeout, asking) })
         }
       } catch (error) {
+        this.#silent.set(owner, performance.now())
         // A copy is at hand: it answers, as old as it is. `fresh` asks for more than that.
         if (!held || !isKVSwarmError(error, 'TIMEOUT', 'OWNER_UNREACHABLE')) {
           throw this.#reading(error, owner, view.head)
@@ -201,6 +208,12 @@ class Source {
     await this.#entries.return?.()
     await this.#snapshot.close()
   }
+}
+
+/** Promise.all that waits for all of them: nothing goes on behind a failure. */
+async function all(promises: readonly Promise<unknown>[]): Promise<void> {
+  const outcomes = await Promise.allSettled(promises)
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
 }
 
 function compareKeys(a: Source, b: Source): number {

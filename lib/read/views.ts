@@ -54,17 +54,20 @@ export class OwnerView {
   announce(generation: number): Promise<void> {
     if (generation <= this.#announced || this.#closed) return this.#opening
     this.#announced = generation
-    this.#opening = this.#opening.then(async () => {
-      if (this.#closed) return
-      const view = await this.#source.open(this.node, generation)
-      view.onHead(() => this.#moved())
-      await this.#next?.close()
-      this.#next = null
-      if (this.#view === null) this.#view = view
-      else this.#next = view
-      this.#source.attach(view)
-      this.#moved()
-    })
+    // A failed open must not keep later generations from being opened.
+    this.#opening = this.#opening
+      .catch(() => {})
+      .then(async () => {
+        if (this.#closed) return
+        const view = await this.#source.open(this.node, generation)
+        view.onHead(() => this.#moved())
+        await this.#next?.close()
+        this.#next = null
+        if (this.#view === null) this.#view = view
+        else this.#next = view
+        this.#source.attach(view)
+        this.#moved()
+      })
     return this.#opening
   }
 

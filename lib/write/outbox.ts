@@ -29,6 +29,8 @@ export interface OutboxRequest {
   /** 16 bytes. */
   readonly request: Uint8Array
   readonly operations: readonly Operation[]
+  /** Of the configuration by which the owner was chosen. */
+  readonly epoch: number
 }
 
 interface Pending extends OutboxRequest {
@@ -36,19 +38,21 @@ interface Pending extends OutboxRequest {
   readonly reject: (error: unknown) => void
 }
 
-/** What every block written now says. */
-export interface BlockContext {
-  readonly epoch: number
-  /** Results of rejected operations before this were seen; the owner may drop them. */
-  readonly seen: Position | null
+/** What an outbox asks of its writer. */
+export interface OutboxEnvironment {
+  /** Results of this outbox before this were seen by somebody; the owner may drop them. */
+  seen(owner: NodeId): Position | null
+  /** The mark of the present epoch: its configuration's hash, and how long all outboxes are. */
+  mark(): { readonly configHash: string; readonly lengths: readonly OutboxLength[] }
+  /** A generation was begun and can be announced. */
+  begun(outbox: Outbox): void
 }
 
 export class Outbox {
   readonly owner: NodeId
   readonly #name: LogName
   readonly #logs: OwnLogs
-  readonly #context: (owner: NodeId) => BlockContext
-  readonly #onGeneration: (outbox: Outbox) => void
+  readonly #environment: OutboxEnvironment
   #generations: OwnGeneration[]
   /** The generation that is appended to; null: the next flush begins one. */
   #current: Log | null = null
@@ -65,27 +69,21 @@ export class Outbox {
     name: LogName,
     logs: OwnLogs,
     generations: OwnGeneration[],
-    context: (owner: NodeId) => BlockContext,
-    onGeneration: (outbox: Outbox) => void
+    environment: OutboxEnvironment
   ) {
     this.owner = owner
     this.#name = name
     this.#logs = logs
     this.#generations = generations
-    this.#context = context
-    this.#onGeneration = onGeneration
+    this.#environment = environment
   }
 
-  /**
-   * Opens what there is of the outbox; nothing is written.
-   * @param onGeneration called when a generation was begun and can be announced
-   */
+  /** Opens what there is of the outbox; nothing is written. */
   static async open(
     node: NodeId,
     owner: NodeId,
     logs: OwnLogs,
-    context: (owner: NodeId) => BlockContext,
-    onGeneration: (outbox: Outbox) => void
+    environment: OutboxEnvironment
   ): Promise<Outbox> {
     const name: LogName = { kind: 'outbox', node, owner }
     const found = await logs.ownGenerations(name)
@@ -95,7 +93,7 @@ export class Outbox {
       if (generation.log.length === 0) await generation.log.close()
       else generations.push(generation)
     }
-    const outbox = new Outbox(owner, name, logs, generations, context, onGeneration)
+    const outbox = new Outbox(owner, name, logs, generations, environment)
     for (const { log } of generations) {
       const head = await outbox.#read(log, 0)
       if (head?.type === 'head' && head.continues) {
@@ -104,6 +102,9 @@ export class Outbox {
     }
     const newest = generations.at(-1)
     if (newest?.whole) outbox.#current = newest.log
+    // What we have of it now is what a new generation continues: connected to its storage node, it could grow
+    // again by what that one still has.
+    else if (newest) outbox.#ends.set(newest.generation, newest.log.firstMissing(0))
     if (newest) outbox.#epoch = await outbox.#newestEpoch(newest.log)
     return outbox
   }
@@ -116,7 +117,7 @@ export class Outbox {
   /** The end of the newest generation. */
   get position(): Position | null {
     const newest = this.#generations.at(-1)
-    return newest ? { generation: newest.generation, length: newest.log.length } : null
+    return newest ? { generation: newest.generation, length: this.#endOf(newest) } : null
   }
 
   /** What the newest generation's signed record says that it continues. */
@@ -140,7 +141,7 @@ export class Outbox {
     for (const { generation, log } of this.#generations) {
       if (position !== null && generation < position.generation) continue
       const from = position?.generation === generation ? position.length : 0
-      const end = this.#ends.get(generation) ?? log.length
+      const end = this.#endOf({ generation, log })
       blocks += Math.max(0, end - from)
       bytes += await log.bytesFrom(from)
     }
@@ -165,6 +166,19 @@ export class Outbox {
       )
     }
     return true
+  }
+
+  /** Whether this flush's blocks are in this outbox, or were and are covered by a later generation of it. */
+  async holds(part: FlushPart, request: Uint8Array): Promise<boolean> {
+    const found = this.#generations.find(({ generation }) => generation === part.generation)
+    if (!found) return false
+    // Lost with an unsynced tail: covers() tells.
+    if (part.to > found.log.length) return this.#ends.has(part.generation)
+    const content = await this.#read(found.log, part.from)
+    return (
+      content?.type === 'operations' &&
+      content.segments.some((segment) => Buffer.from(segment.request).equals(request))
+    )
   }
 
   /** Appends the operations; resolves when they are durable. */
@@ -224,23 +238,28 @@ export class Outbox {
     while (this.#queue.length > 0) {
       const group = this.#queue
       this.#queue = []
-      try {
-        await this.#appendGroup(group)
-      } catch (error) {
-        for (const pending of group) pending.reject(error)
+      // A block is of one epoch: that by which its operations were routed.
+      for (const run of runsOf(group)) {
+        try {
+          await this.#appendGroup(run)
+        } catch (error) {
+          for (const pending of run) pending.reject(error)
+        }
       }
     }
     this.#pumping = null
   }
 
   async #appendGroup(group: readonly Pending[]): Promise<void> {
-    const { epoch, seen } = this.#context(this.owner)
+    const epoch = group[0]?.epoch ?? 0
+    const seen = this.#environment.seen(this.owner)
     const { blocks, parts } = packBlocks({ epoch, seen, flushes: group })
     const fresh = this.#current === null
     const log = this.#current ?? (await this.#begin())
-    const first = log.length + (fresh ? 1 : 0)
+    const before = fresh ? this.#firstBlocks(epoch) : []
+    const first = log.length + before.length
     try {
-      await log.append(fresh ? [this.#firstBlock(epoch), ...blocks] : blocks)
+      await log.append([...before, ...blocks])
     } catch (error) {
       if (fresh) await log.close()
       throw error
@@ -264,18 +283,27 @@ export class Outbox {
     return this.#logs.begin(this.#name, this.#logs.nextGeneration(this.#name))
   }
 
-  #firstBlock(epoch: number): Uint8Array {
-    const before = this.#generations.at(-1)
-    const continues = before ? { generation: before.generation, length: before.log.length } : null
-    return encodeBlock({ type: 'head', created: Date.now(), epoch, continues })
+  /** A generation begins with what it continues, and with how far the writer's other outboxes are. */
+  #firstBlocks(epoch: number): Uint8Array[] {
+    const head = encodeBlock({
+      type: 'head',
+      created: Date.now(),
+      epoch,
+      continues: this.position
+    })
+    return [head, encodeBlock({ type: 'mark', epoch, ...this.#environment.mark() })]
+  }
+
+  #endOf({ generation, log }: { readonly generation: number; readonly log: Log }): number {
+    return this.#ends.get(generation) ?? log.length
   }
 
   #begun(log: Log): void {
     const before = this.#generations.at(-1)
-    if (before) this.#ends.set(before.generation, before.log.length)
+    if (before) this.#ends.set(before.generation, this.#endOf(before))
     this.#generations = [...this.#generations, { generation: log.generation, log, whole: true }]
     this.#current = log
-    this.#onGeneration(this)
+    this.#environment.begun(this)
   }
 
   async #read(log: Log, block: number): Promise<DecodedBlock | null> {
@@ -290,6 +318,17 @@ export class Outbox {
     }
     return 0
   }
+}
+
+/** Splits what waits into runs of one epoch, in order. */
+function runsOf(group: readonly Pending[]): Pending[][] {
+  const runs: Pending[][] = []
+  for (const pending of group) {
+    const run = runs.at(-1)
+    if (run && run[0]?.epoch === pending.epoch) run.push(pending)
+    else runs.push([pending])
+  }
+  return runs
 }
 
 function closedError(): KVSwarmError {

@@ -16,7 +16,7 @@ export class Progress {
   #applied: Position | null = null
   /** Announced as applied, and the head of the index that shows it. */
   #announced: { position: Position; head: Head }[] = []
-  #results = 0
+  #results: number | null = null
 
   constructor(owner: NodeId) {
     this.owner = owner
@@ -32,8 +32,8 @@ export class Progress {
     return this.#applied
   }
 
-  /** Results that the storage node's index holds for this outbox, as it last said. */
-  get results(): number {
+  /** Results that the storage node's index holds for this outbox, as it last said; null: it has not said yet. */
+  get results(): number | null {
     return this.#results
   }
 

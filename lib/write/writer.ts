@@ -6,7 +6,7 @@
  * - a request id that is in an outbox is not appended there again, whichever process asks;
  * - a wait that ends early behind the append says so: `durable: true` and the flush's id.
  */
-import { KVSwarmError } from '../errors.ts'
+import { isKVSwarmError, KVSwarmError } from '../errors.ts'
 import type { Head, OwnLogs, WaitOptions, WriteRequest } from '../ports.ts'
 import { comparePositions } from '../protocol/positions.ts'
 import type {
@@ -18,7 +18,7 @@ import type {
   Position
 } from '../types.ts'
 import { remaining, waitFor } from '../wait.ts'
-import { checkOperation } from '../wire/blocks.ts'
+import { checkOperation, type OutboxLength } from '../wire/blocks.ts'
 import { decodeFlushId, encodeFlushId } from '../wire/flush-id.ts'
 import { Outbox } from './outbox.ts'
 import { Progress } from './progress.ts'
@@ -64,6 +64,8 @@ interface Channel {
   readonly progress: Progress
   /** Rejections that were read, and whether a caller was told. */
   readonly rejections: Map<string, Rejection & { told: boolean }>
+  /** Everything rejected before this was read; null: nothing was. */
+  readUpTo: Position | null
 }
 
 export class Writer {
@@ -140,14 +142,10 @@ export class Writer {
     options: WaitOptions & { readonly ack?: boolean } = {}
   ): Promise<FlushResult> {
     const started = performance.now()
-    const { operations, parts } = decodeFlushId(flushId)
-    for (const { owner } of parts) await this.#channel(owner)
+    const { request, operations, parts } = decodeFlushId(flushId)
     for (const part of parts) {
-      const end = this.#channels.get(part.owner)?.outbox.position ?? null
-      if (
-        end === null ||
-        comparePositions(end, { generation: part.generation, length: part.to }) < 0
-      ) {
+      const { outbox } = await this.#channel(part.owner)
+      if (!(await outbox.holds(part, request))) {
         throw new KVSwarmError(
           'FLUSH_UNKNOWN',
           `flush ${flushId} names blocks that are not in this node's outbox for ${part.owner}`,
@@ -208,6 +206,7 @@ export class Writer {
       throw new KVSwarmError('ABORTED', 'the write was aborted before anything was written')
     }
     await this.#mark()
+    // Epoch and owners are taken together: what is queued now is of this epoch, whatever comes next.
     const config = this.#environment.config()
     const groups = groupByOwner(operations, (key) => config.ownerOf(key))
     const channels = await Promise.all([...groups.keys()].map((owner) => this.#channel(owner)))
@@ -223,7 +222,7 @@ export class Writer {
       if (found) return Promise.resolve(found)
       const places = groups.get(outbox.owner) ?? []
       const mine = places.map((place) => operations[place] as Operation)
-      return outbox.append({ request, operations: mine })
+      return outbox.append({ request, operations: mine, epoch: config.epoch })
     })
     return { groups, appends }
   }
@@ -248,6 +247,13 @@ export class Writer {
     }
     const id = encodeFlushId({ request, operations: operations.length, parts })
     if (failure === null) return { id, operations: operations.length, parts }
+    if (isKVSwarmError(failure, 'IO_ERROR')) {
+      throw new KVSwarmError('IO_ERROR', failure.message, {
+        hint: `${failure.hint}; what was written may be on disk all the same, and is then applied after a restart`,
+        cause: failure,
+        data: { uncertain: true }
+      })
+    }
     if (parts.length === 0) throw failure
     throw new KVSwarmError(
       'FLUSH_PARTIAL',
@@ -262,15 +268,23 @@ export class Writer {
   }
 
   async #mark(): Promise<void> {
-    const { epoch, hash } = this.#environment.config()
-    if (this.#marked >= epoch) return
-    const lengths = []
+    for (;;) {
+      const { epoch, hash } = this.#environment.config()
+      if (this.#marked >= epoch) return
+      const lengths = this.#lengths()
+      for (const { outbox } of this.#channels.values()) await outbox.mark(epoch, hash, lengths)
+      this.#marked = epoch
+    }
+  }
+
+  /** How long each outbox is now. */
+  #lengths(): OutboxLength[] {
+    const lengths: OutboxLength[] = []
     for (const { outbox } of this.#channels.values()) {
       const { position } = outbox
       if (position) lengths.push({ node: outbox.owner, ...position })
     }
-    for (const { outbox } of this.#channels.values()) await outbox.mark(epoch, hash, lengths)
-    this.#marked = epoch
+    return lengths
   }
 
   #remember(name: string, appended: Promise<FlushResult>): void {
@@ -341,13 +355,20 @@ export class Writer {
   async #tellRejected(result: FlushResult, wait: WaitOptions): Promise<void> {
     const mine: Rejection[] = []
     for (const part of result.parts) {
-      const { progress, rejections } = await this.#channel(part.owner)
-      if (progress.results === 0) continue
+      const channel = await this.#channel(part.owner)
+      const { progress, rejections } = channel
+      if (progress.results === 0) {
+        rejections.clear()
+        continue
+      }
+      // The view that is read has at least what was applied before the reading.
+      const upTo = progress.applied
       for (const rejection of await this.#environment.readRejections(part.owner, wait)) {
         const { generation, block, place } = rejection.place
         const key = `${generation}/${block}/${place}`
         if (!rejections.has(key)) rejections.set(key, { ...rejection, told: false })
       }
+      channel.readUpTo = upTo
       for (const rejection of rejections.values()) {
         const { generation, block } = rejection.place
         if (generation !== part.generation || block < part.from || block >= part.to) continue
@@ -372,7 +393,7 @@ export class Writer {
   #seen(owner: NodeId): Position | null {
     const channel = this.#channels.get(owner)
     if (!channel || channel.rejections.size === 0) return null
-    let seen = channel.progress.applied
+    let seen = channel.readUpTo
     for (const { place, told } of channel.rejections.values()) {
       const position = { generation: place.generation, length: place.block }
       if (!told && seen && comparePositions(position, seen) < 0) seen = position
@@ -391,17 +412,15 @@ export class Writer {
   }
 
   async #openChannel(owner: NodeId): Promise<Channel> {
-    const { node, logs, config, begun } = this.#environment
-    const outbox = await Outbox.open(
-      node,
-      owner,
-      logs,
-      () => ({ epoch: config().epoch, seen: this.#seen(owner) }),
-      begun
-    )
+    const { node, logs } = this.#environment
+    const outbox = await Outbox.open(node, owner, logs, {
+      seen: () => this.#seen(owner),
+      mark: () => ({ configHash: this.#environment.config().hash, lengths: this.#lengths() }),
+      begun: (begun) => this.#environment.begun(begun)
+    })
     const progress = new Progress(owner)
     this.#environment.onViewHead(owner, () => progress.viewMoved(this.#environment.viewHead(owner)))
-    const channel = { outbox, progress, rejections: new Map() }
+    const channel = { outbox, progress, rejections: new Map(), readUpTo: null }
     this.#channels.set(owner, channel)
     return channel
   }

@@ -27,7 +27,7 @@ test('a writer without its marks continues its outbox under a new generation', a
   const offline = await again.set('c', 3)
   const after = (await again.status()).outboxes[0]
   t.ok((after?.generation ?? 0) > (before?.generation ?? 0), 'a new generation')
-  t.equal(after?.length, 2, 'its first block, and the flush')
+  t.equal(after?.length, 3, 'its first block, a mark, and the flush')
   await again.connect()
   await storage[0]?.listen()
   await again.receipt(undelivered.id)
