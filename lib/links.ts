@@ -6,6 +6,7 @@
  */
 import { connectionsMax, connectionsUnnamedMax } from '../config/limits.ts'
 import { KVSwarmError } from './errors.ts'
+import { frameBytesReaderMax } from './hyper/mux.ts'
 import { internalsOf } from './hyper/replication.ts'
 import { newPeerCounters, openPeer, type MessageCodec, type Peer } from './hyper/peer.ts'
 import { Watchdog } from './hyper/watchdog.ts'
@@ -197,8 +198,8 @@ export class Links {
     this.#watchdog.close()
     if (this.#opening === null) return
     await this.#opening.catch(() => {})
-    await this.#listening?.catch(() => {})
     await this.#environment.network.close()
+    await this.#listening?.catch(() => {})
   }
 
   #accepts(id: NodeId): boolean {
@@ -253,7 +254,11 @@ export class Links {
           this.#changed()
         }
       },
-      { counters: this.#counters }
+      {
+        counters: this.#counters,
+        // Who is not in the configuration has nothing to give but questions.
+        ...(this.#environment.named(id) ? {} : { frameBytesMax: frameBytesReaderMax })
+      }
     )
   }
 
