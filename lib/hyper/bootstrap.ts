@@ -123,3 +123,10 @@ function probe(host: string, port: number): Promise<number> {
     })
   })
 }
+
+function isHostName(host: string): boolean {
+  return (
+    host.length <= 253 &&
+    /^(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\.?$/i.test(host)
+  )
+}

@@ -45,10 +45,3 @@ export function bindError(error: unknown, host: string, port: number): KVSwarmEr
     hint: 'check the address, the port and the permissions'
   })
 }
-
-function isHostName(host: string): boolean {
-  return (
-    host.length <= 253 &&
-    /^(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\.?$/i.test(host)
-  )
-}

@@ -14,6 +14,7 @@ import type { LogName } from '../types.ts'
 import { KVSwarmError, messageOf } from '../errors.ts'
 import type { Barrier } from './barrier.ts'
 import type { Mark } from './marks.ts'
+import { checkInternals } from './replication.ts'
 
 /** How the appends of a log of ours reach the disk. */
 export interface Durable {
@@ -21,6 +22,9 @@ export interface Durable {
   /** False: `durability: 'os'`, the operating system writes when it likes. */
   readonly sync: boolean
 }
+
+/** The libraries are looked at once in the life of a process. */
+let checked = false
 
 export class HyperLog implements Log {
   readonly name: LogName
@@ -38,6 +42,8 @@ export class HyperLog implements Log {
   /** A log of a peer, or one of ours for reading. */
   static async open(name: LogName, generation: number, core: Hypercore): Promise<HyperLog> {
     await core.ready()
+    if (!checked) checkInternals(core)
+    checked = true
     core.setMaxListeners(0)
     return new HyperLog(name, generation, core)
   }

@@ -19,7 +19,6 @@ import { isKVSwarmError, KVSwarmError, messageOf } from '../errors.ts'
 import type { Connection } from '../ports.ts'
 import type { NodeId } from '../types.ts'
 import { protocolName } from '../wire/messages.ts'
-import { protocolName } from '../wire/messages.ts'
 import { BoundedMux } from './mux.ts'
 
 /** Messages that wait for a slow peer, in all. */
