@@ -2,6 +2,8 @@
  * The original API with callbacks, as its page writes it.
  * Run it: npx tsx examples/callbacks.ts
  */
+// With a callback a call needs no promise.
+/* oxlint-disable typescript/no-floating-promises, promise/no-promise-in-callback */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -278,8 +278,7 @@ async function knownLogs(
   existed: boolean
 ): Promise<Map<string, number[]>> {
   const { last } = marks
-  const known =
-    last === null && existed ? await namesInStore(corestore) : groupMarks(marks.all())
+  const known = last === null && existed ? await namesInStore(corestore) : groupMarks(marks.all())
   const suspect = [...known].flatMap(([key, generations]) => {
     const name = parseLogKey(key)
     const unsynced = name.kind === 'outbox' && last?.durability === 'os' && !last.clean

@@ -171,7 +171,7 @@ test('a flipped bit in the write-ahead log is an error that names the file, neve
     t.fail('must not open')
   } catch (error) {
     t.ok(isKVSwarmError(error, 'DATADIR_DAMAGED'), String(error))
-    t.ok(String((error as Error).message).length > 0)
+    t.ok((error as Error).message.length > 0)
   }
   t.ok(
     (await readdir(join(copy, 'db'))).includes(logs.toSorted().at(-1) ?? ''),

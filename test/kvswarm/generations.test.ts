@@ -122,8 +122,8 @@ test('a writer under durability os: a clean end goes on, and nothing is lost', a
   await again.set('last', 'one', { receipt: true })
   for (const id of ids) await again.receipt(id)
   t.deepEqual(
-    (await again.status()).outboxes.map(({ generation }) => generation).toSorted(),
-    generations.toSorted(),
+    (await again.status()).outboxes.map(({ generation }) => generation).toSorted((a, b) => a - b),
+    generations.toSorted((a, b) => a - b),
     'the same generations'
   )
   t.equal((await listed(again)).length, 21)

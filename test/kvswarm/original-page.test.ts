@@ -38,7 +38,7 @@ test('callbacks: connect, put, flush, get, del, writers, listen, disconnect, clo
   x.del('greeting')
   await called((done) => x.flush({ receipt: true }, done as never))
   t.equal(await called((done) => x.get('greeting', done as never)), null, 'deleted')
-  const list = await called<string[]>((done) => x.getWriters(done as never))
+  const list = await called<string[]>((done) => x.getWriters(done))
   t.deepEqual(list, [...ids.writers].toSorted(), 'getWriters(cb)')
   const newcomer = 'ab'.repeat(32)
   await called((done) => x.addWriter(newcomer, done))
