@@ -67,7 +67,7 @@ export interface Replicator {
 export interface CoreInternals {
   readonly closed: boolean
   readonly state: { readonly length: number; readonly fork: number }
-  readonly header: { readonly frozen: boolean }
+  readonly header: { readonly frozen?: boolean }
   readonly replicator: Replicator
 }
 
@@ -83,7 +83,8 @@ const coreShape: Readonly<Record<string, Kind>> = {
   closed: 'boolean',
   'state.length': 'number',
   'state.fork': 'number',
-  'header.frozen': 'boolean',
+  // frozen is set on it when a fork is seen, and absent from a header that was read from disk
+  header: 'object',
   'replicator.peers': 'object',
   'replicator.eagerUpgrade': 'boolean',
   'replicator._blocks': 'object',

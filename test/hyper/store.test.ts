@@ -3,6 +3,8 @@ import { chmod, cp, readFile, readdir, rm, stat, truncate, writeFile } from 'nod
 import { join } from 'node:path'
 import test from 'tape'
 import { isKVSwarmError } from '../../lib/errors.ts'
+import type { HyperLog } from '../../lib/hyper/log.ts'
+import { checkInternals } from '../../lib/hyper/replication.ts'
 import { Store } from '../../lib/hyper/store.ts'
 import type { LogName } from '../../lib/types.ts'
 import { tmpdir } from '../helpers/tmp.ts'
@@ -177,4 +179,17 @@ test('a flipped bit in the write-ahead log is an error that names the file, neve
     (await readdir(join(copy, 'db'))).includes(logs.toSorted().at(-1) ?? ''),
     'the log is still there'
   )
+})
+
+test('the libraries look as they did when they were tested, with cores that are new and read from disk', async (t) => {
+  const directory = join(tmpdir(t), 'data')
+  for (const round of ['new', 'read from disk']) {
+    const store = await Store.open({ directory, durability: 'sync' })
+    const name: LogName = { kind: 'index', node: store.nodeId }
+    const [found] = await store.ownGenerations(name)
+    const log = found?.log ?? (await store.begin(name, store.nextGeneration(name)))
+    t.doesNotThrow(() => checkInternals((log as HyperLog).core), round)
+    await log.append([block(round)])
+    await store.close()
+  }
 })

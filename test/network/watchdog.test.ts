@@ -316,7 +316,7 @@ test('watchdog: the check of internals names what changed', async (t) => {
       has: (target, key) => key !== name && Reflect.has(target, key)
     })
   const cases: [string, object][] = [
-    ['core.core.header.frozen', { core: without(core, 'header') }],
+    ['core.core.header', { core: without(core, 'header') }],
     [
       'core.core.replicator.peers',
       { core: { ...shape(core), replicator: without(replicator, 'peers') } }
