@@ -38,6 +38,15 @@ export async function prepareDirectory(directory: string, create: boolean): Prom
       { hint: 'run as its owner, or name another directory' }
     )
   }
+  // First of all: nobody should be told to close a directory that is not ours.
+  const foreign = names.filter((name) => !ours.test(name))
+  if (foreign.length > 0) {
+    throw new KVSwarmError(
+      'DATADIR_FOREIGN',
+      `the directory ${directory} holds files that are not kvswarm's, such as ${JSON.stringify(foreign[0])}`,
+      { hint: 'name an empty or a new directory' }
+    )
+  }
   if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
     if (names.length > 0) {
       throw new KVSwarmError(
@@ -48,14 +57,6 @@ export async function prepareDirectory(directory: string, create: boolean): Prom
     }
     // An empty directory that the user made for us: nothing secret was in it yet.
     await chmod(directory, 0o700)
-  }
-  const foreign = names.filter((name) => !ours.test(name))
-  if (foreign.length > 0) {
-    throw new KVSwarmError(
-      'DATADIR_FOREIGN',
-      `the directory ${directory} holds files that are not kvswarm's, such as ${JSON.stringify(foreign[0])}`,
-      { hint: 'name an empty or a new directory' }
-    )
   }
   return names.includes(files.device) || names.includes(files.database)
 }
