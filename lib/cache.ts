@@ -1,47 +1,101 @@
 /**
  * The write cache: put and del since the last flush, in memory only.
  *
- * Invariant: an operation leaves the cache exactly when it is in an outbox, or when it is known that it will be
- * found there by its request id.
+ * Invariant: an operation leaves the cache for good exactly when it is in an outbox; until then it counts against
+ * the cache's bounds.
  */
 import { cacheBytesMax, cacheOperationsMax } from '../config/limits.ts'
 import { KVSwarmError } from './errors.ts'
 import type { Operation } from './types.ts'
 import { operationBytes } from './wire/blocks.ts'
 
-export class WriteCache {
-  #operations: Operation[] = []
-  #bytes = 0
+/** Operations that were taken out to be written, with their places; both in the order of the calls. */
+export interface Taken {
+  readonly operations: readonly Operation[]
+  readonly places: readonly number[]
+  readonly bytes: number
+}
 
+export class WriteCache {
+  readonly #bytesMax: number
+  readonly #operationsMax: number
+  #operations: Operation[] = []
+  /** The running number of each operation, rising: which ones a call of flush() means. */
+  #places: number[] = []
+  #next = 0
+  /** Bytes in here, and bytes and operations that are taken and not settled. */
+  #bytes = 0
+  #takenBytes = 0
+  #takenCount = 0
+
+  /** @param bounds for tests; bytes and operations. @default those of config/limits.ts */
+  constructor(bounds: { readonly bytes?: number; readonly operations?: number } = {}) {
+    this.#bytesMax = bounds.bytes ?? cacheBytesMax
+    this.#operationsMax = bounds.operations ?? cacheOperationsMax
+  }
+
+  /** Operations in here, without those that are taken. */
   get size(): number {
     return this.#operations.length
+  }
+
+  /** The place that the next operation gets: everything put so far is below it. */
+  get end(): number {
+    return this.#next
   }
 
   /** @throws CACHE_FULL */
   add(operation: Operation): void {
     const bytes = operationBytes(operation)
-    if (this.#bytes + bytes > cacheBytesMax || this.#operations.length >= cacheOperationsMax) {
+    const heldBytes = this.#bytes + this.#takenBytes
+    const held = this.size + this.#takenCount
+    if (heldBytes + bytes > this.#bytesMax || held >= this.#operationsMax) {
       throw new KVSwarmError(
         'CACHE_FULL',
-        `the write cache holds ${this.#operations.length} operations of ${this.#bytes} bytes`,
+        `the write cache holds ${held} operations of ${heldBytes} bytes`,
         { hint: 'call flush() and wait for it before more is put' }
       )
     }
     this.#operations.push(operation)
+    this.#places.push(this.#next++)
     this.#bytes += bytes
   }
 
-  /** Everything in it, in order; it is empty afterwards. */
-  take(): Operation[] {
-    const taken = this.#operations
-    this.#operations = []
-    this.#bytes = 0
-    return taken
+  /** Takes out what has a place below `end`, to be given to settle() later. */
+  take(end: number): Taken {
+    const operations = this.#operations
+    const places = this.#places
+    let count = places.length
+    if ((places.at(-1) ?? -1) >= end) count = places.findIndex((place) => place >= end)
+    this.#operations = operations.splice(count)
+    this.#places = places.splice(count)
+    const restBytes = bytesOf(this.#operations)
+    const bytes = this.#bytes - restBytes
+    this.#bytes = restBytes
+    this.#takenBytes += bytes
+    this.#takenCount += operations.length
+    return { operations, places, bytes }
   }
 
-  /** Puts operations back in front: they did not get into an outbox. */
-  restore(operations: readonly Operation[]): void {
-    for (const operation of operations) this.#bytes += operationBytes(operation)
-    this.#operations = [...operations, ...this.#operations]
+  /** Of what was taken, `unwritten` (positions in it, rising) goes back in front; the rest is in an outbox. */
+  settle(taken: Taken, unwritten: readonly number[] | 'all'): void {
+    this.#takenBytes -= taken.bytes
+    this.#takenCount -= taken.operations.length
+    if (unwritten.length === 0) return
+    const back = unwritten === 'all' ? taken.operations : pick(taken.operations, unwritten)
+    const places = unwritten === 'all' ? taken.places : pick(taken.places, unwritten)
+    this.#operations = [...back, ...this.#operations]
+    this.#places = [...places, ...this.#places]
+    this.#bytes += bytesOf(back)
   }
+}
+
+function bytesOf(operations: readonly Operation[]): number {
+  let bytes = 0
+  for (const operation of operations) bytes += operationBytes(operation)
+  return bytes
+}
+
+function pick<T>(list: readonly T[], positions: readonly number[]): T[] {
+  return positions.filter((at) => at < list.length).map((at) => list[at] as T)
 }

@@ -26,6 +26,6 @@ export function optionsAndCallback<O extends object, T>(
   options: O | Callback<T> | null | undefined,
   callback: Callback<T> | undefined
 ): [O | undefined, Callback<T> | undefined] {
-  if (typeof options === 'function') return [undefined, options as Callback<T>]
+  if (typeof options === 'function') return [undefined, options]
   return [options ?? undefined, callback]
 }

@@ -3,19 +3,19 @@
  * is this process's own node or, over the control socket, that of the process that holds the data directory.
  * No rule of the protocol lives here.
  */
-import { randomBytes } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { timeoutDefaultMs, lockTimeoutDefaultMs } from '../config/limits.ts'
 import { Config, type ConfigOptions } from '../config/index.ts'
 import { WriteCache } from './cache.ts'
+import { Flushes } from './flushes.ts'
 import { optionsAndCallback, settle, type Callback } from './callbacks.ts'
 import { coordinate } from './coordination/index.ts'
-import { isKVSwarmError, KVSwarmError } from './errors.ts'
+import { KVSwarmError } from './errors.ts'
 import { prepareDirectory } from './hyper/datadir.ts'
 import { LocalEngine } from './node.ts'
 import type { Engine, EngineReadOptions, Network, Role, Status, WaitOptions } from './ports.ts'
 import { version } from './status.ts'
-import type { Entry, FlushResult, Key, NodeId, Operation, Value, Versionstamp } from './types.ts'
+import type { Entry, FlushResult, Key, NodeId, Value, Versionstamp } from './types.ts'
 import { checkTimeout } from './wait.ts'
 import { decodeKey, encodeKey, prefixRange, rangeBound } from './wire/keys.ts'
 import { decodeValue, encodeValue, type ValueEncoding } from './wire/values.ts'
@@ -105,17 +105,23 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
   readonly #directory: string
   readonly #timeout: number
   readonly #cache = new WriteCache()
+  readonly #flushes = new Flushes(this.#cache, () => this.#opened())
+  readonly #openEngine: (() => Promise<Engine>) | undefined
+  /** Roles as they were asked for; each resolves with the call that ends it. */
   readonly #roles = new Map<Role, Promise<() => Promise<void>>>()
-  /** A flush whose outcome is not known: it is sent again, by the same request id, before the next one. */
-  #uncertain: { request: Uint8Array; operations: Operation[] }[] = []
-  #flushing: Promise<unknown> = Promise.resolve()
+  /** Roles start behind the end of earlier ones, and configurations are changed one after the other. */
+  #stopping: Promise<unknown> = Promise.resolve()
+  #changing: Promise<unknown> = Promise.resolve()
   #engine: Engine | null = null
-  #opening: Promise<void> | null = null
+  #opening: Promise<Engine> | null = null
   #closing: Promise<void> | null = null
   #config: Config | null
 
-  /** @throws INVALID_ARGUMENT, STORAGE_UNSUPPORTED, CONFIG_INVALID */
-  constructor(options: KVSwarmOptions) {
+  /**
+   * @param openEngine internal, for tests: opens another engine than the data directory's
+   * @throws INVALID_ARGUMENT, STORAGE_UNSUPPORTED, CONFIG_INVALID
+   */
+  constructor(options: KVSwarmOptions, openEngine?: () => Promise<Engine>) {
     super()
     if (options === null || typeof options !== 'object') {
       throw new KVSwarmError('INVALID_ARGUMENT', `options are ${String(options)}`, {
@@ -123,6 +129,7 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
       })
     }
     this.#options = options
+    this.#openEngine = openEngine
     this.#directory = directoryOf(options.storage)
     this.#timeout = checkTimeout(options.timeout, timeoutDefaultMs)
     checkTimeout(options.lockTimeout, lockTimeoutDefaultMs)
@@ -146,20 +153,26 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
     return this.#engine.nodeId
   }
 
-  /** A copy of the configuration in use, or null. */
+  /**
+   * A copy of the configuration as this handle last saw it, or null. Another handle or process may have changed
+   * it since: getWriters() and every change ask anew.
+   */
   get config(): Config | null {
     return this.#config?.snapshot() ?? null
   }
 
   /** Resolves when the data directory is open, or its holder attached to; every call waits for it by itself. */
   ready(callback?: Callback): Promise<void> {
-    this.#opening ??= this.#open()
-    return settle(this.#opening, callback)
+    return settle(
+      this.#opened().then(() => {}),
+      callback
+    )
   }
 
   /**
-   * Flushes what is in the write cache, ends every role and connection, and closes the data directory.
-   * Idempotent.
+   * Flushes what is in the write cache (and opens the data directory for that, when nothing did), ends every role
+   * and connection, and closes the data directory. Idempotent.
+   * @throws what opening or the last flush threw; the store is closed all the same, and what was not written is lost
    */
   close(callback?: Callback): Promise<void> {
     this.#closing ??= this.#close()
@@ -247,10 +260,17 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
   }
 
   /**
-   * Writes the write cache to the outboxes. Resolves when it is on this machine's disk; with `ack` when the
-   * storage nodes hold it durably, with `receipt` when it is applied and get() on this node gives it.
-   * A timeout or abort before it is on disk leaves it in the cache; after, the error says `durable: true`
-   * and names the flush, and kv.receipt(id) waits on.
+   * Writes the write cache, as it is at the call, to the outboxes. Resolves when it is on this machine's disk;
+   * with `ack` when the storage nodes hold it durably, with `receipt` when it is applied and get() on this node
+   * gives it.
+   *
+   * Calls that are made while a write is under way share the next one: their results are the same, and
+   * `operations` and `parts` are those of the whole write. What an earlier flush could not write is written
+   * first, and counts in. With nothing to write, `id` is empty and `operations` 0.
+   *
+   * A timeout or abort before it is on disk leaves it in the cache for the next flush; after, the error says
+   * `durable: true` and names the flush, and kv.receipt(id) waits on. One that comes while the write is under way
+   * says `data.uncertain: true` when nobody can tell which it is: the next flush finds out, and writes it once.
    * @throws NOT_WRITER, TIMEOUT, ABORTED, FLUSH_PARTIAL, OPERATION_REJECTED, DISK_FULL, IO_ERROR, CLOSED
    */
   flush(callback: Callback<FlushResult>): Promise<FlushResult>
@@ -305,8 +325,8 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
   /** Ids of the authorised writers, sorted. */
   getWriters(callback?: Callback<string[]>): Promise<string[]> {
     const list = async (): Promise<string[]> => {
-      await this.#use()
-      return [...(this.#config?.writers ?? [])]
+      const config = await this.#refresh(await this.#use())
+      return [...(config?.writers ?? [])]
     }
     return settle(list(), callback)
   }
@@ -345,7 +365,8 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
       if (!(config instanceof Config)) {
         throw new KVSwarmError('INVALID_ARGUMENT', 'setConfig() got something that is not a Config')
       }
-      await this.#adopt(config.snapshot())
+      const given = config.snapshot()
+      await this.#inTurn((engine) => this.#adopt(engine, given))
     }
     return settle(set(), callback)
   }
@@ -355,8 +376,19 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
     return await (await this.#use()).status()
   }
 
-  async #open(): Promise<void> {
-    if (this.#closing) throw closedError()
+  #opened(): Promise<Engine> {
+    this.#opening ??= this.#closing ? Promise.reject(closedError()) : this.#open()
+    return this.#opening
+  }
+
+  async #open(): Promise<Engine> {
+    const engine = await (this.#openEngine ?? (() => this.#openStore()))()
+    this.#engine = engine
+    await this.#refresh(engine)
+    return engine
+  }
+
+  async #openStore(): Promise<Engine> {
     const { coordination, lockTimeout, readOnly } = this.#options
     const openEngine = (text: string | null): Promise<Engine> =>
       LocalEngine.open({
@@ -369,7 +401,7 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
         onWarning: (message) => this.emit('warning', message),
         onError: (error) => this.#failed(error)
       })
-    this.#engine = readOnly
+    return readOnly
       ? await openEngine(this.#config?.serialize() ?? null)
       : await coordinate({
           directory: this.#directory,
@@ -383,27 +415,34 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
           onError: (error) => this.#failed(error),
           onWarning: (message) => this.emit('warning', message)
         })
-    const text = await this.#engine.config()
-    if (text !== null) this.#config = Config.parse(text)
   }
 
   async #close(): Promise<void> {
-    if (!this.#opening) return
-    await this.#opening.catch(() => {})
-    const engine = this.#engine
-    if (!engine) return
+    const pending = this.#flushes.pending
+    if (!this.#opening && !pending) return
+    this.#opening ??= this.#open()
+    let engine: Engine
     try {
-      if (this.#cache.size > 0 || this.#uncertain.length > 0) await this.#flush({})
-    } finally {
-      await this.#stop().catch(() => {})
-      await engine.close()
+      engine = await this.#opening
+    } catch (error) {
+      await this.#engine?.close()
+      // Whoever opened was told; but nobody was told that what was put is lost.
+      if (pending) throw error
+      return
+    }
+    // Also with an empty cache: it waits for the writes that are under way.
+    const last = this.#flushes.flush({ ...this.#wait(undefined), ack: false, receipt: false })
+    const [flushed] = await Promise.allSettled([last])
+    await this.#stop().catch(() => {})
+    const [closed] = await Promise.allSettled([engine.close()])
+    for (const outcome of [flushed, closed]) {
+      if (outcome.status === 'rejected') throw outcome.reason
     }
   }
 
   async #use(): Promise<Engine> {
     if (this.#closing) throw closedError()
-    await this.ready()
-    return this.#engine as Engine
+    return await this.#opened()
   }
 
   #asked(): void {
@@ -417,21 +456,36 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
   }
 
   async #start(role: Role): Promise<void> {
-    const engine = await this.#use()
-    const started = this.#roles.get(role) ?? engine.start(role)
+    if (this.#closing) throw closedError()
+    const started = this.#roles.get(role) ?? this.#begin(role)
     this.#roles.set(role, started)
     try {
       await started
     } catch (error) {
-      this.#roles.delete(role)
+      // Another call may have begun it again by now.
+      if (this.#roles.get(role) === started) this.#roles.delete(role)
       throw error
     }
   }
 
-  async #stop(): Promise<void> {
+  async #begin(role: Role): Promise<() => Promise<void>> {
+    // As it is at the call: a later disconnect() waits for this start.
+    const stopping = this.#stopping
+    const engine = await this.#opened()
+    await stopping
+    return await engine.start(role)
+  }
+
+  /** Ends all roles that were asked for so far, also those that are only being started. */
+  #stop(): Promise<void> {
     const roles = [...this.#roles.values()]
     this.#roles.clear()
-    for (const started of roles) await (await started)()
+    const stopped = Promise.all([Promise.allSettled(roles.map(endRole)), this.#stopping])
+    this.#stopping = stopped
+    return stopped.then(([ends]) => {
+      const failed = ends.find((end) => end.status === 'rejected')
+      if (failed) throw failed.reason
+    })
   }
 
   #mayWrite(): void {
@@ -443,52 +497,13 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
     }
   }
 
-  #flush(options: FlushOptions): Promise<FlushResult> {
-    if (this.#options.readOnly) this.#mayWrite()
-    const wait = this.#wait(options)
-    const operations = this.#cache.take()
-    // Flushes are sent in the order of their calls, so that one writer's operations never change order (P4).
-    const sent = this.#flushing.then(() => this.#send(operations, options, wait))
-    this.#flushing = sent.catch(() => {})
-    return sent
-  }
-
-  async #send(
-    operations: Operation[],
-    options: FlushOptions,
-    wait: { timeout: number; signal: AbortSignal | undefined }
-  ): Promise<FlushResult> {
-    await this.ready()
-    const engine = this.#engine as Engine
-    for (let earlier = this.#uncertain[0]; earlier; earlier = this.#uncertain[0]) {
-      await engine.write({ ...earlier, retry: true }, wait)
-      this.#uncertain.shift()
-    }
-    if (operations.length === 0) return { id: '', operations: 0, parts: [] }
-    const request = randomBytes(16)
-    try {
-      return await engine.write(
-        { request, operations },
-        { ...wait, ack: options.ack === true, receipt: options.receipt === true }
-      )
-    } catch (error) {
-      this.#keep(request, operations, error)
-      throw error
-    }
-  }
-
-  /** What of a failed flush is not in an outbox goes back, or is asked for again when that is not known. */
-  #keep(request: Uint8Array, operations: Operation[], error: unknown): void {
-    if (!isKVSwarmError(error)) {
-      this.#uncertain.push({ request, operations })
-    } else if (error.code === 'FLUSH_PARTIAL') {
-      const unwritten = (error.data['unwritten'] as number[] | undefined) ?? []
-      this.#cache.restore(unwritten.map((place) => operations[place] as Operation))
-    } else if (error.data['uncertain'] === true) {
-      this.#uncertain.push({ request, operations })
-    } else if (!error.durable) {
-      this.#cache.restore(operations)
-    }
+  async #flush(options: FlushOptions): Promise<FlushResult> {
+    this.#mayWrite()
+    return await this.#flushes.flush({
+      ...this.#wait(options),
+      ack: options.ack === true,
+      receipt: options.receipt === true
+    })
   }
 
   #wait(options: WaitOptions | undefined): { timeout: number; signal: AbortSignal | undefined } {
@@ -513,20 +528,36 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
     }
   }
 
-  async #change(change: (config: Config) => void): Promise<void> {
-    await this.#use()
-    if (!this.#config) {
-      throw new KVSwarmError('CONFIG_MISSING', 'there is no configuration to change', {
-        hint: 'pass one when opening, or call setConfig()'
-      })
-    }
-    const config = Config.parse(this.#config.serialize())
-    change(config)
-    if (config.epoch !== this.#config.epoch) await this.#adopt(config)
+  /** The configuration as the engine has it now: another handle may have changed it. */
+  async #refresh(engine: Engine): Promise<Config | null> {
+    const text = await engine.config()
+    if (text !== null) this.#config = Config.parse(text)
+    return this.#config
   }
 
-  async #adopt(config: Config): Promise<void> {
+  #change(change: (config: Config) => void): Promise<void> {
+    return this.#inTurn(async (engine) => {
+      const present = await this.#refresh(engine)
+      if (!present) {
+        throw new KVSwarmError('CONFIG_MISSING', 'there is no configuration to change', {
+          hint: 'pass one when opening, or call setConfig()'
+        })
+      }
+      const config = Config.parse(present.serialize())
+      change(config)
+      if (config.epoch !== present.epoch) await this.#adopt(engine, config)
+    })
+  }
+
+  /** Two changes of one handle build on each other. */
+  async #inTurn(change: (engine: Engine) => Promise<void>): Promise<void> {
     const engine = await this.#use()
+    const changed = this.#changing.then(() => change(engine))
+    this.#changing = changed.catch(() => {})
+    await changed
+  }
+
+  async #adopt(engine: Engine, config: Config): Promise<void> {
     await engine.setConfig(config.serialize())
     this.#config = config
   }
@@ -590,6 +621,12 @@ function rangeOf(selector: ListSelector): {
     reverse,
     ...(limit === undefined ? {} : { limit })
   }
+}
+
+/** Ends a role; one that did not start needs no end, and its caller was told. */
+async function endRole(started: Promise<() => Promise<void>>): Promise<void> {
+  const end = await started.catch(() => null)
+  await end?.()
 }
 
 function closedError(): KVSwarmError {

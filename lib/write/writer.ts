@@ -173,16 +173,9 @@ export class Writer {
 
   #append(request: WriteRequest, { signal }: WaitOptions): Promise<FlushResult> {
     const config = this.#environment.config()
-    if (!config.isWriter) {
-      return Promise.reject(
-        new KVSwarmError(
-          'NOT_WRITER',
-          `node ${this.#environment.node} is not a writer in epoch ${config.epoch}`,
-          {
-            hint: 'let it be added to the configuration (kvswarm init --writer, or addWriter), and use that one here'
-          }
-        )
-      )
+    // One that was sent before may be in the outboxes, whatever has become of the writer since.
+    if (!config.isWriter && !request.retry) {
+      return Promise.reject(notWriter(this.#environment.node, config.epoch))
     }
     return new Promise((resolve, reject) => {
       // One call after the other enters the outboxes' queues; there they are put together (Outbox).
@@ -203,7 +196,13 @@ export class Writer {
   ): Promise<{ groups: Map<NodeId, number[]>; appends: Promise<FlushPart>[] }> {
     if (this.#closed) throw new KVSwarmError('QUEUE_CLOSED', 'the store is closing')
     if (signal?.aborted) {
-      throw new KVSwarmError('ABORTED', 'the write was aborted before anything was written')
+      throw new KVSwarmError(
+        'ABORTED',
+        'the write was aborted before anything of it was written here',
+        {
+          data: retry ? { uncertain: true } : {}
+        }
+      )
     }
     await this.#mark()
     // Epoch and owners are taken together: what is queued now is of this epoch, whatever comes next.
@@ -216,6 +215,9 @@ export class Writer {
         const part = await outbox.find(request)
         if (part) earlier.set(outbox.owner, part)
       }
+    }
+    if (!config.isWriter && earlier.size < channels.length) {
+      throw notWriter(this.#environment.node, config.epoch)
     }
     const appends = channels.map(({ outbox }) => {
       const found = earlier.get(outbox.owner)
@@ -424,6 +426,12 @@ export class Writer {
     this.#channels.set(owner, channel)
     return channel
   }
+}
+
+function notWriter(node: NodeId, epoch: number): KVSwarmError {
+  return new KVSwarmError('NOT_WRITER', `node ${node} is not a writer in epoch ${epoch}`, {
+    hint: 'let it be added to the configuration (kvswarm init --writer, or addWriter), and use that one here'
+  })
 }
 
 /** Places of the operations for each owner, in their order. */

@@ -29,7 +29,10 @@ export const rooms: readonly Room[] = [
   { floor: 4, places: ['lib/mirror/'] },
   { floor: 5, places: ['lib/node.ts', 'lib/links.ts', 'lib/status.ts'] },
   { floor: 5, places: ['lib/coordination/'] },
-  { floor: 6, places: ['lib/kvswarm.ts', 'lib/cache.ts', 'lib/callbacks.ts'] },
+  {
+    floor: 6,
+    places: ['lib/kvswarm.ts', 'lib/flushes.ts', 'lib/cache.ts', 'lib/callbacks.ts']
+  },
   { floor: 7, places: ['lib/index.ts'] },
   { floor: 8, places: ['bin/'] }
 ]
