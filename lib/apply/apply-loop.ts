@@ -2,14 +2,20 @@
  * The apply loop of a storage node: takes what its inboxes have ready, evaluates it in one order, and appends
  * one index update with entries, results and cursors (lib/protocol/evaluate.ts).
  *
- * Invariants: one batch at a time, so there is one order; every writer gets a turn in every batch and no more
- * than its share while others wait; receipts are told only after the append, which is behind the barrier.
+ * Invariants:
+ * - one batch at a time, so there is one order;
+ * - a writer takes no more than its share of a batch while others have something ready, and all of it otherwise;
+ *   one writer leads each batch in turn and gets at least one block into it, and what is small gets into every
+ *   batch, so that a single put never waits for the bulk of another writer;
+ * - receipts are told only after the append, which is behind the barrier;
+ * - whoever waits for a turn between two batches is told, also when the loop ends.
  */
 import {
   applyBytesMax,
   applyOperationsMax,
   applyOperationsPerWriterMax
 } from '../../config/limits.ts'
+import { KVSwarmError, messageOf } from '../errors.ts'
 import type { Head, Index, IndexChange } from '../ports.ts'
 import {
   evaluate,
@@ -18,6 +24,7 @@ import {
   type PlacedBlock,
   type Rules
 } from '../protocol/evaluate.ts'
+import { comparePositions } from '../protocol/positions.ts'
 import type { NodeId, Position } from '../types.ts'
 import {
   decodeResultKey,
@@ -26,7 +33,7 @@ import {
   indexStateKey,
   type IndexState
 } from '../wire/records.ts'
-import type { Inbox } from './inbox.ts'
+import type { Inbox, ReadyBlock } from './inbox.ts'
 
 export interface ApplyEnvironment {
   readonly node: NodeId
@@ -40,18 +47,25 @@ export interface ApplyEnvironment {
   warn(message: string): void
 }
 
+interface Between {
+  readonly task: () => Promise<void>
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
 export class ApplyLoop {
   readonly #index: Index
   readonly #environment: ApplyEnvironment
+  /** In the order in which they lead a batch. */
   readonly #inboxes = new Map<NodeId, Inbox>()
   #state: IndexState
   #running: Promise<void> | null = null
   #again = false
   #closed = false
-  /** Which inbox goes first; moves on with each batch. */
-  #turn = 0
-  /** Runs between two batches. */
-  #between: (() => Promise<void>)[] = []
+  /** Why it ended, when it did by itself. */
+  #failure: unknown = null
+  /** Run between two batches. */
+  readonly #between: Between[] = []
 
   constructor(index: Index, state: IndexState, environment: ApplyEnvironment) {
     this.#index = index
@@ -75,10 +89,14 @@ export class ApplyLoop {
     this.#running ??= this.#run()
   }
 
-  /** Runs `task` between two batches, when nothing is being applied. */
+  /**
+   * Runs `task` between two batches, when nothing is being applied.
+   * @throws what `task` throws; CLOSED when the loop has ended, or ends before
+   */
   between(task: () => Promise<void>): Promise<void> {
+    if (this.#closed) return Promise.reject(this.#ended())
     return new Promise((resolve, reject) => {
-      this.#between.push(() => task().then(resolve, reject))
+      this.#between.push({ task, resolve, reject })
       this.poke()
     })
   }
@@ -89,20 +107,23 @@ export class ApplyLoop {
       const state = { ...this.#state, epoch, configHash }
       await this.#index.apply([...changes, { key: indexStateKey, value: encodeIndexState(state) }])
       this.#state = state
-      for (const inbox of this.#inboxes.values()) inbox.stopped = null
+      for (const inbox of this.#inboxes.values()) inbox.resume()
     })
   }
 
   async close(): Promise<void> {
     this.#closed = true
     await this.#running
+    this.#rejectWaiting()
   }
 
   async #run(): Promise<void> {
     try {
       while (this.#again && !this.#closed) {
         this.#again = false
-        for (let task = this.#between.shift(); task; task = this.#between.shift()) await task()
+        for (let next = this.#between.shift(); next; next = this.#between.shift()) {
+          await next.task().then(next.resolve, next.reject)
+        }
         const blocks = await this.#collect()
         if (blocks.length === 0) continue
         await this.#apply(blocks)
@@ -110,42 +131,66 @@ export class ApplyLoop {
       }
     } catch (error) {
       this.#closed = true
+      this.#failure = error
+      this.#rejectWaiting()
       this.#environment.failed(error)
     } finally {
       this.#running = null
     }
   }
 
+  #rejectWaiting(): void {
+    for (const { reject } of this.#between.splice(0)) reject(this.#ended())
+  }
+
+  #ended(): KVSwarmError {
+    if (this.#failure === null) {
+      return new KVSwarmError('CLOSED', 'the storage node is closed', {
+        hint: 'open the store again'
+      })
+    }
+    return new KVSwarmError(
+      'CLOSED',
+      `the storage node stopped applying: ${messageOf(this.#failure)}`,
+      {
+        hint: 'restart the node; nothing that was not durable was acknowledged',
+        cause: this.#failure
+      }
+    )
+  }
+
+  /**
+   * One batch. What does not lead gets equal parts of what the leader's share leaves, so that the batch is larger
+   * than applyOperationsMax only when the leader's next block alone is larger than its share.
+   */
   async #collect(): Promise<PlacedBlock[]> {
-    const inboxes = [...this.#inboxes.values()]
-    const ready: PlacedBlock[] = []
+    const [leader, ...others] = [...this.#inboxes.values()].filter((inbox) => inbox.isReady)
+    if (!leader) return []
+    // It leads again when all the others did.
+    this.#inboxes.delete(leader.writer)
+    this.#inboxes.set(leader.writer, leader)
+    const batch: PlacedBlock[] = []
     let operations = 0
     let bytes = 0
-    this.#turn++
-    for (let i = 0; i < inboxes.length; i++) {
-      const inbox = inboxes[(i + this.#turn) % inboxes.length] as Inbox
-      const alone = inboxes.length === 1
-      const share = alone ? applyOperationsMax : applyOperationsPerWriterMax
-      const taken = await inbox.take(
-        Math.min(share, applyOperationsMax - operations),
-        applyBytesMax - bytes
-      )
-      for (const { generation, block, content, bytes: size } of taken) {
-        ready.push({
-          writer: inbox.writer,
-          owner: this.#environment.node,
-          generation,
-          block,
-          content
-        })
-        bytes += size
-        if (content.type === 'operations') {
-          for (const segment of content.segments) operations += segment.operations.length
-        }
+    const add = (inbox: Inbox, taken: readonly ReadyBlock[]): void => {
+      for (const { generation, block, content, ...size } of taken) {
+        const { writer } = inbox
+        batch.push({ writer, owner: this.#environment.node, generation, block, content })
+        operations += size.operations
+        bytes += size.bytes
       }
-      if (operations >= applyOperationsMax || bytes >= applyBytesMax) break
     }
-    return ready
+    const operationsLeft = applyOperationsMax - applyOperationsPerWriterMax
+    const bytesLeft = applyBytesMax / 2
+    const part = Math.max(1, Math.floor(operationsLeft / Math.max(1, others.length)))
+    for (const inbox of others) {
+      if (operations >= operationsLeft || bytes >= bytesLeft) break
+      const operationsMax = Math.min(part, operationsLeft - operations)
+      add(inbox, await inbox.take(operationsMax, bytesLeft - bytes, false))
+    }
+    const share = others.length === 0 ? applyOperationsMax : applyOperationsPerWriterMax
+    add(leader, await leader.take(share, applyBytesMax - bytes, true))
+    return batch
   }
 
   async #apply(blocks: readonly PlacedBlock[]): Promise<void> {
@@ -158,15 +203,16 @@ export class ApplyLoop {
     )
     for (const [id, reason] of outcome.stopped) {
       const inbox = this.#inboxes.get(id.slice(0, 64))
-      if (inbox && inbox.stopped !== reason) {
-        inbox.stopped = reason
+      if (inbox?.stop(reason)) {
         this.#environment.warn(`the outbox of writer ${inbox.writer} stands still: ${reason}`)
       }
     }
     if (outcome.changes.length === 0) return
-    const changes = [...outcome.changes, ...(await this.#forget(outcome))]
+    const forgotten = await this.#forget(outcome)
+    const changes = [...outcome.changes, ...[...forgotten.values()].flat()]
     const head = await this.#index.apply(changes)
     this.#state = outcome.state
+    for (const [inbox, { length }] of forgotten) inbox.results -= length
     for (const { place } of outcome.rejected) {
       const inbox = this.#inboxes.get(place.writer)
       if (inbox) inbox.results++
@@ -179,28 +225,26 @@ export class ApplyLoop {
     }
   }
 
-  /** Deletes the results that their writers have seen. */
-  async #forget(outcome: Outcome): Promise<{ key: Uint8Array; value: null }[]> {
-    const changes: { key: Uint8Array; value: null }[] = []
+  /** What deletes the results that their writers have seen, by inbox. */
+  async #forget(outcome: Outcome): Promise<Map<Inbox, IndexChange[]>> {
+    const forgotten = new Map<Inbox, IndexChange[]>()
     for (const inbox of this.#inboxes.values()) {
       const seen = outcome.seen.get(logId(inbox.writer, this.#environment.node))
       if (!seen || inbox.results === 0) continue
+      const changes: IndexChange[] = []
       const snapshot = this.#index.snapshot()
       try {
         const range = resultsRange(inbox.writer, this.#environment.node)
         for await (const { key } of snapshot.range(range, { wait: false })) {
           const place = decodeResultKey(key)
-          const before =
-            place.generation < seen.generation ||
-            (place.generation === seen.generation && place.block < seen.length)
-          if (!before) break
+          if (comparePositions({ ...place, length: place.block }, seen) >= 0) break
           changes.push({ key, value: null })
         }
       } finally {
         await snapshot.close()
       }
-      inbox.results -= changes.length
+      forgotten.set(inbox, changes)
     }
-    return changes
+    return forgotten
   }
 }

@@ -5,29 +5,34 @@
  *
  * Invariants:
  * - `held` of a generation moves only after the barrier has passed, and only then an ack is sent;
- * - at most intakeBlocksMax blocks are asked for at a time, and fetching waits while more than
- *   intakeBytesMax are here and not applied;
- * - a writer that is slow, silent or hostile holds up nobody but itself.
+ * - only what the plan names is asked for, and no more than the backlog allows (backlog.ts); what it names no
+ *   more is given up;
+ * - a writer that is slow, silent or hostile holds up nobody but itself: what is wrong with its log stops this
+ *   inbox; what is wrong with the disk stops the node.
  */
-import { setMaxListeners } from 'node:events'
-import { intakeBlocksMax, intakeBytesMax } from '../../config/limits.ts'
-import { isKVSwarmError } from '../errors.ts'
+import { blockBytesTarget } from '../../config/limits.ts'
+import { isKVSwarmError, messageOf } from '../errors.ts'
 import type { Log } from '../ports.ts'
-import { plan, type Generation, type Intake, type Plan } from '../protocol/intake.ts'
+import { plan, type Generation, type Plan, type Range } from '../protocol/intake.ts'
 import { comparePositions, later } from '../protocol/positions.ts'
 import type { NodeId, Position } from '../types.ts'
 import { decodeBlock, type DecodedBlock } from '../wire/blocks.ts'
+import { Backlog } from './backlog.ts'
+import { ChainLinks } from './chain-links.ts'
+import { InboxLogs } from './inbox-logs.ts'
+import { Wants } from './wants.ts'
 
 /** What an inbox needs from its surroundings. */
 export interface InboxEnvironment {
-  /** Opens one generation of the writer's outbox and attaches it to the writer's connection. */
-  open(writer: NodeId, generation: number): Promise<Log>
+  /** Opens one generation of the writer's outbox; with `attach` it is attached to the writer's connection. */
+  open(writer: NodeId, generation: number, attach: boolean): Promise<Log>
   /** The durability barrier. */
   sync(): Promise<void>
   /** Blocks are ready to be applied. */
   ready(): void
   /** The storage node answers for everything up to here. */
   acked(writer: NodeId, position: Position): void
+  warn(message: string): void
   /** Something of ours failed: the node must stop rather than go on in silence. */
   failed(error: unknown): void
 }
@@ -37,26 +42,19 @@ export interface ReadyBlock {
   readonly generation: number
   readonly block: number
   readonly bytes: number
+  /** What it counts towards a batch. */
+  readonly operations: number
   readonly content: DecodedBlock
-}
-
-interface Opened {
-  readonly log: Log
-  readonly stop: () => void
-  held: number
-  continues: Position | null | undefined
 }
 
 export class Inbox {
   readonly writer: NodeId
   readonly #environment: InboxEnvironment
-  readonly #opened = new Map<number, Opened>()
-  readonly #opening = new Set<number>()
-  /** Blocks that are asked for: `generation/block`. */
-  readonly #wanted = new Set<string>()
-  readonly #sizes = new Map<string, number>()
-  readonly #abort = new AbortController()
-  #newest: number | null = null
+  readonly #logs: InboxLogs
+  readonly #wants: Wants
+  readonly #links: ChainLinks
+  readonly #backlog = new Backlog()
+  #known: Position | null = null
   #applied: Position | null
   #acked: Position | null = null
   #cutOff: Position | null = null
@@ -64,17 +62,38 @@ export class Inbox {
   #working = false
   #again = false
   #closed = false
-  /** Why the log stands still, when it does; set by apply. */
-  stopped: string | null = null
+  /** Why apply stopped it: a block that this node cannot apply yet. */
+  #stopped: string | null = null
+  /** Why its log cannot be read. */
+  #fault: string | null = null
+  /** A block that was read and did not fit into a batch. */
+  #peeked: ReadyBlock | null = null
   /** Results of this log that the index holds: of operations whose writer has not seen yet what became of them. */
   results = 0
 
-  constructor(writer: NodeId, applied: Position | null, environment: InboxEnvironment) {
+  /** @param links for tests: with another bound */
+  constructor(
+    writer: NodeId,
+    applied: Position | null,
+    environment: InboxEnvironment,
+    links: ChainLinks = new ChainLinks()
+  ) {
     this.writer = writer
     this.#applied = applied
     this.#environment = environment
-    // One listener for each block that is asked for.
-    setMaxListeners(0, this.#abort.signal)
+    this.#links = links
+    if (applied) this.#backlog.applied(applied)
+    this.#logs = new InboxLogs({
+      open: (generation, attach) => environment.open(writer, generation, attach),
+      changed: () => this.work(),
+      forked: (generation) => this.#forked(generation),
+      openFailed: (error) => environment.failed(error),
+      closeFailed: (error) => this.#logFailed(error)
+    })
+    this.#wants = new Wants({
+      arrived: (generation, block, data) => this.#arrived(generation, block, data),
+      failed: (error) => this.#logFailed(error)
+    })
   }
 
   get authorised(): boolean {
@@ -90,21 +109,35 @@ export class Inbox {
     return this.#acked
   }
 
-  /** The newest position that is known to exist at the writer. */
+  /** The newest position that is known to exist at the writer; length 0 until the log was seen. */
   get known(): Position | null {
-    if (this.#newest === null) return null
-    return { generation: this.#newest, length: this.#opened.get(this.#newest)?.log.length ?? 0 }
+    const generation = this.#links.newest
+    if (generation === null) return null
+    const length = this.#logs.get(generation)?.log.length
+    if (length !== undefined) return { generation, length }
+    return this.#known?.generation === generation ? this.#known : { generation, length: 0 }
   }
 
   /** The logs that are open, to be attached to a new connection of the writer. */
   get logs(): Log[] {
-    return [...this.#opened.values()].map((opened) => opened.log)
+    return this.#logs.attachable
+  }
+
+  /** Why the log stands still; null: it does not. */
+  get stopped(): string | null {
+    return this.#stopped ?? (this.#logs.forked === null ? null : forkedReason) ?? this.#fault
+  }
+
+  /** There is something to apply: take() has at least one block. */
+  get isReady(): boolean {
+    return this.#isReadable && this.#plan().apply !== null
   }
 
   /** The writer has signed that this is its outbox's generation. */
   announce(generation: number): void {
-    if (this.#newest !== null && generation <= this.#newest) return
-    this.#newest = generation
+    const { newest } = this.#links
+    if (newest !== null && generation <= newest) return
+    this.#links.announce(generation)
     this.work()
   }
 
@@ -119,40 +152,62 @@ export class Inbox {
   remove(cutOff: Position | null): void {
     this.#authorised = false
     this.#cutOff = cutOff
+    this.#wants.keep(() => false)
     this.work()
+  }
+
+  /** Apply cannot go on with it. @returns false when that was known */
+  stop(reason: string): boolean {
+    if (this.#stopped === reason) return false
+    this.#stopped = reason
+    return true
+  }
+
+  /** What stopped it may be gone. */
+  resume(): void {
+    this.#stopped = null
+    this.#fault = null
   }
 
   /** The index holds everything up to here. */
   advance(position: Position): void {
     this.#applied = position
-    for (const key of this.#sizes.keys()) {
-      const [generation = 0, block = 0] = key.split('/').map(Number)
-      if (comparePositions({ generation, length: block + 1 }, position) <= 0)
-        this.#sizes.delete(key)
-    }
+    this.#backlog.applied(position)
+    this.#logs.passed(position.generation)
     this.work()
   }
 
   /**
-   * The next held blocks, in order: at least one when there is one, then as many as fit.
+   * The next held blocks, in order, as many as fit into both bounds.
    * A block of which nothing can be read is given as invalid, so that its place gets a result.
+   * @param atLeastOne the first one is given even when it does not fit
+   * @throws IO_ERROR, DISK_FULL; what else a log throws concerns this inbox alone
    */
-  async take(operationsMax: number, bytesMax: number): Promise<ReadyBlock[]> {
-    const { apply } = this.#plan()
-    if (apply === null || this.#closed || this.stopped !== null) return []
-    const opened = this.#opened.get(apply.generation)
-    if (!opened) return []
+  async take(operationsMax: number, bytesMax: number, atLeastOne: boolean): Promise<ReadyBlock[]> {
     const ready: ReadyBlock[] = []
+    if (!this.#isReadable) return ready
+    const { apply } = this.#plan()
+    const opened = apply && this.#logs.get(apply.generation)
+    if (!apply || !opened) return ready
     let operations = 0
     let bytes = 0
-    for (let block = apply.from; block < apply.to; block++) {
-      const data = await opened.log.get(block, { wait: false })
-      if (data === null) break
-      const content = decodeBlock(data)
-      ready.push({ generation: apply.generation, block, bytes: data.length, content })
-      bytes += data.length
-      operations += countOperations(content)
-      if (operations >= operationsMax || bytes >= bytesMax) break
+    try {
+      for (let block = apply.from; block < apply.to; block++) {
+        const next = await this.#read(opened.log, block)
+        if (next === null) break
+        operations += next.operations
+        bytes += next.bytes
+        const fits = operations <= operationsMax && bytes <= bytesMax
+        if (!fits && !(atLeastOne && ready.length === 0)) {
+          // Kept for the next batch, unless it is one of the large ones.
+          this.#peeked = next.bytes <= blockBytesTarget ? next : null
+          break
+        }
+        ready.push(next)
+      }
+    } catch (error) {
+      if (isStorageFailure(error)) throw error
+      this.#logFailed(error)
     }
     return ready
   }
@@ -160,140 +215,166 @@ export class Inbox {
   /** Looks at what is to be done, and does it; cheap when there is nothing. */
   work(): void {
     if (this.#closed) return
-    if (this.#working) {
-      this.#again = true
-      return
-    }
-    this.#working = true
-    this.#run().catch((error: unknown) => {
-      if (!this.#closed) this.#environment.failed(error)
-    })
+    this.#again = true
+    if (!this.#working) void this.#run()
   }
 
   async close(): Promise<void> {
     this.#closed = true
-    this.#abort.abort()
-    for (const { log, stop } of this.#opened.values()) {
-      stop()
-      await log.close()
-    }
-    this.#opened.clear()
+    this.#wants.keep(() => false)
+    await this.#logs.close()
+  }
+
+  get #isReadable(): boolean {
+    return !this.#closed && this.#stopped === null && this.#fault === null
   }
 
   async #run(): Promise<void> {
+    this.#working = true
     try {
-      do {
+      while (this.#again && !this.#closed) {
         this.#again = false
-        await this.#makeDurable()
-        if (this.#closed) return
-        const next = this.#plan()
-        this.#answer(next)
-        for (const generation of next.open) this.#open(generation)
-        for (const generation of next.heads) this.#fetchHead(generation)
-        if (next.fetch) this.#fetch(next.fetch.generation, next.fetch.from, next.fetch.to)
-        if (next.apply) this.#environment.ready()
-      } while (this.#again)
+        if (!(await this.#makeDurable()) || this.#closed) return
+        this.#look()
+      }
+    } catch (error) {
+      this.#logFailed(error)
     } finally {
       this.#working = false
     }
   }
 
-  /** What arrived since the last time passes the barrier, then it is held. */
-  async #makeDurable(): Promise<void> {
-    const arrived: { opened: Opened; to: number }[] = []
-    for (const [generation, opened] of this.#opened) {
+  /** What arrived since the last time passes the barrier, then it is held. @returns false when that failed */
+  async #makeDurable(): Promise<boolean> {
+    const arrived: { opened: { held: number }; to: number }[] = []
+    for (const [generation, opened] of this.#logs.all) {
       const start = this.#applied?.generation === generation ? this.#applied.length : 0
       const to = opened.log.firstMissing(Math.max(opened.held, start))
       if (to > opened.held) arrived.push({ opened, to })
     }
-    if (arrived.length === 0) return
-    await this.#environment.sync()
+    if (arrived.length === 0) return true
+    try {
+      await this.#environment.sync()
+    } catch (error) {
+      if (!this.#closed) this.#environment.failed(error)
+      return false
+    }
     for (const { opened, to } of arrived) opened.held = to
+    return true
+  }
+
+  #look(): void {
+    this.#known = this.known
+    const next = this.#plan()
+    if (next.chain !== null) this.#links.retain(next.chain)
+    this.#answer(next)
+    this.#logs.use(next.needed, this.#authorised)
+    this.#fetch(next)
+    if (next.apply) this.#environment.ready()
+    if (next.done && this.#links.applied(this.#applied)) this.#again = true
   }
 
   #plan(): Plan {
     const generations = new Map<number, Generation>()
-    for (const [generation, { log, held, continues }] of this.#opened) {
-      generations.set(generation, { length: log.length, held, continues })
+    for (const [generation, { log, held }] of this.#logs.all) {
+      generations.set(generation, { length: log.length, held })
     }
-    const intake: Intake = {
-      newest: this.#newest,
+    return plan({
+      newest: this.#links.from,
+      end: this.#links.end,
       applied: this.#applied,
       generations,
+      links: this.#links.all,
       cutOff: this.#cutOff
-    }
-    return plan(intake)
+    })
   }
 
   #answer({ acked }: Plan): void {
-    if (acked === null) return
     const newest = later(this.#acked, acked)
-    if (newest === this.#acked || newest === null) return
+    if (newest === null) return
     if (this.#acked !== null && comparePositions(newest, this.#acked) === 0) return
     this.#acked = newest
     this.#environment.acked(this.writer, newest)
   }
 
-  #open(generation: number): void {
-    if (this.#opening.has(generation) || this.#opened.has(generation)) return
-    this.#opening.add(generation)
-    this.#environment
-      .open(this.writer, generation)
-      .then(async (log) => {
-        if (this.#closed) return await log.close()
-        const stop = log.onChange(() => this.work())
-        this.#opened.set(generation, { log, stop, held: 0, continues: undefined })
-        this.work()
-      })
-      .catch((error: unknown) => {
-        if (!this.#closed) this.#environment.failed(error)
-      })
-      .finally(() => this.#opening.delete(generation))
-  }
-
-  #fetchHead(generation: number): void {
-    const opened = this.#opened.get(generation)
-    if (!opened) return
-    this.#want(generation, 0, (data) => {
-      const content = decodeBlock(data)
-      // A first block that is no head cannot name what it continues: the generation stands on its own.
-      opened.continues = content.type === 'head' ? (content.continues ?? null) : null
+  /** Asks for what the plan names, and gives up what it does not. */
+  #fetch({ head, fetch, apply }: Plan): void {
+    const opened = fetch === null ? undefined : this.#logs.get(fetch.generation)
+    const fetches = fetch !== null && opened !== undefined && this.#mayFetch(fetch.generation)
+    // When nothing is left to be applied, nothing but the next block makes room.
+    const window = fetches ? Math.max(this.#backlog.window(), apply === null ? 1 : 0) : 0
+    const next = fetches ? missing(opened.log, fetch, window) : []
+    const narrow = this.#backlog.isOverdrawn(this.#wants.size)
+    this.#wants.keep((generation, block) => {
+      if (generation === head && block === 0) return true
+      if (!fetches || generation !== fetch.generation) return false
+      return narrow ? next.includes(block) : block >= fetch.from && block < fetch.to
     })
-  }
-
-  #fetch(generation: number, from: number, to: number): void {
-    const opened = this.#opened.get(generation)
-    if (!opened || !this.#authorised) return
-    let waiting = 0
-    for (const size of this.#sizes.values()) waiting += size
-    for (let block = from; block < to; block++) {
-      if (this.#wanted.size >= intakeBlocksMax || waiting >= intakeBytesMax) return
-      if (opened.log.has(block)) continue
-      this.#want(generation, block, (data) => {
-        this.#sizes.set(`${generation}/${block}`, data.length)
-      })
+    if (head !== null) {
+      const log = this.#logs.get(head)?.log
+      if (log) this.#wants.ask(log, 0, this.#mayFetch(head))
+    }
+    for (const block of next) {
+      if (opened && this.#wants.size < window) this.#wants.ask(opened.log, block, true)
     }
   }
 
-  #want(generation: number, block: number, then: (data: Uint8Array) => void): void {
-    const key = `${generation}/${block}`
-    const opened = this.#opened.get(generation)
-    if (!opened || this.#wanted.has(key)) return
-    this.#wanted.add(key)
-    opened.log
-      .get(block, { signal: this.#abort.signal, timeout: Infinity })
-      .then((data) => {
-        this.#wanted.delete(key)
-        if (data !== null) then(data)
-        this.work()
-      })
-      .catch((error: unknown) => {
-        this.#wanted.delete(key)
-        // A request that ended with its connection or log is made again at the next look (a new connection).
-        if (!this.#closed && !isKVSwarmError(error, 'CLOSED', 'ABORTED'))
-          this.#environment.failed(error)
-      })
+  #mayFetch(generation: number): boolean {
+    return this.#authorised && !this.#logs.isForked(generation)
   }
+
+  #arrived(generation: number, block: number, data: Uint8Array): void {
+    this.#backlog.arrived(generation, block, data.length)
+    if (block === 0 && !this.#links.all.has(generation)) {
+      const content = decodeBlock(data)
+      // A first block that is no head cannot name what it continues: the generation stands on its own.
+      const continues = content.type === 'head' ? (content.continues ?? null) : null
+      this.#links.learn(generation, continues, this.#applied)
+    }
+    this.work()
+  }
+
+  async #read(log: Log, block: number): Promise<ReadyBlock | null> {
+    const peeked = this.#peeked
+    this.#peeked = null
+    if (peeked?.generation === log.generation && peeked.block === block) return peeked
+    const data = await log.get(block, { wait: false })
+    if (data === null) return null
+    const content = decodeBlock(data)
+    const operations = countOperations(content)
+    return { generation: log.generation, block, bytes: data.length, operations, content }
+  }
+
+  #forked(generation: number): void {
+    this.#environment.warn(
+      `the outbox of writer ${this.writer} (generation ${generation}) stands still: ${forkedReason}`
+    )
+  }
+
+  #logFailed(error: unknown): void {
+    if (this.#closed || isKVSwarmError(error, 'CLOSED', 'ABORTED')) return
+    if (isStorageFailure(error)) return this.#environment.failed(error)
+    if (this.#fault !== null) return
+    this.#fault = `its log cannot be read: ${messageOf(error)}`
+    this.#environment.warn(`the outbox of writer ${this.writer} stands still: ${this.#fault}`)
+  }
+}
+
+const forkedReason =
+  'its outbox was forked: two versions were signed; what was acknowledged of it is applied, no more is taken in'
+
+/** Ours, not the writer's: nothing can be answered for any more. */
+function isStorageFailure(error: unknown): boolean {
+  return isKVSwarmError(error, 'IO_ERROR', 'DISK_FULL')
+}
+
+/** The first blocks of a range that are not here, at most `count`. */
+function missing(log: Log, { from, to }: Range, count: number): number[] {
+  const blocks: number[] = []
+  for (let block = from; block < to && blocks.length < count; block++) {
+    if (!log.has(block)) blocks.push(block)
+  }
+  return blocks
 }
 
 function countOperations(content: DecodedBlock): number {

@@ -28,7 +28,8 @@ export interface OpenedIndex {
 /**
  * Opens the index, beginning it when there is none.
  * @param openIndex makes an Index of a log of ours
- * @param epoch epoch and hash of the configuration that a new index begins with
+ * @param config epoch and hash of the configuration, which a new index begins with
+ * @throws CONFIG_STALE, CONFIG_CONFLICT, before anything is written
  */
 export async function openOwnIndex(
   node: NodeId,
@@ -47,6 +48,14 @@ export async function openOwnIndex(
   }
   const newest = found.pop()
   for (const older of found) await older.index.close()
+  if (newest) {
+    try {
+      checkConfig(newest.state, config)
+    } catch (error) {
+      await newest.index.close()
+      throw error
+    }
+  }
   if (newest?.whole) return newest
 
   const log = await logs.begin(name, logs.nextGeneration(name))
@@ -65,6 +74,30 @@ export async function openOwnIndex(
   }
   await index.apply([{ key: indexStateKey, value: encodeIndexState(state) }])
   return { index, log, state }
+}
+
+/**
+ * An index goes on only with the configuration that it has adopted, or a newer one.
+ * @throws CONFIG_STALE, CONFIG_CONFLICT
+ */
+export function checkConfig(
+  { epoch, configHash }: IndexState,
+  config: { readonly epoch: number; readonly hash: string }
+): void {
+  if (config.epoch < epoch) {
+    throw new KVSwarmError(
+      'CONFIG_STALE',
+      `the configuration has epoch ${config.epoch}, but this storage node's index has adopted epoch ${epoch}`,
+      { hint: 'use the newest configuration file', data: { epoch: config.epoch, adopted: epoch } }
+    )
+  }
+  if (config.epoch === epoch && config.hash !== configHash) {
+    throw new KVSwarmError(
+      'CONFIG_CONFLICT',
+      `this storage node's index has adopted epoch ${epoch} as ${configHash}, and this is another document of that epoch: ${config.hash}`,
+      { hint: 'use the one that was adopted, or make the change as a new epoch' }
+    )
+  }
 }
 
 /** @returns null when the index was never finished */

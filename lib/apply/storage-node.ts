@@ -22,7 +22,7 @@ import {
 } from '../wire/records.ts'
 import { ApplyLoop } from './apply-loop.ts'
 import { Inbox } from './inbox.ts'
-import { openOwnIndex } from './own-index.ts'
+import { checkConfig, openOwnIndex } from './own-index.ts'
 
 /** The part of the configuration that a storage node applies by. */
 export interface StorageConfig {
@@ -37,8 +37,8 @@ export interface StorageEnvironment {
   readonly logs: OwnLogs
   /** Makes an index of a log of ours. */
   openIndex(log: Log): Promise<Index>
-  /** Opens a writer's outbox and attaches it to the writer's connection, if there is one. */
-  openInbox(writer: NodeId, generation: number): Promise<Log>
+  /** Opens a writer's outbox; with `attach` it is attached to the writer's connection, if there is one. */
+  openInbox(writer: NodeId, generation: number, attach: boolean): Promise<Log>
   /** The generation that the writer last announced to this node, as it was kept. */
   knownGeneration(writer: NodeId): number | null
   /** Writers whose outboxes this node has ever been told of. */
@@ -82,13 +82,21 @@ export class StorageNode {
     })
   }
 
-  /** Opens the index (begins it when there is none) and the inboxes; adopts the configuration. */
+  /**
+   * Opens the index (begins it when there is none) and the inboxes; adopts the configuration.
+   * @throws CONFIG_STALE, CONFIG_CONFLICT, before anything is written
+   */
   static async open(environment: StorageEnvironment, config: StorageConfig): Promise<StorageNode> {
     const { node, logs, openIndex, now } = environment
     const opened = await openOwnIndex(node, logs, openIndex, config, now())
     const storage = new StorageNode(environment, config, opened)
-    await storage.#openInboxes()
-    await storage.adopt(config)
+    try {
+      await storage.#openInboxes()
+      await storage.adopt(config)
+    } catch (error) {
+      await storage.close()
+      throw error
+    }
     return storage
   }
 
@@ -117,6 +125,7 @@ export class StorageNode {
   /**
    * Uses a configuration: recorded in the index before anything of it, with the cut-offs of removed writers.
    * Resolves when it is durable.
+   * @throws CONFIG_STALE, CONFIG_CONFLICT, before anything is written; CLOSED
    */
   adopt(config: StorageConfig): Promise<void> {
     const next = this.#adopting.then(() => this.#adopt(config))
@@ -133,6 +142,7 @@ export class StorageNode {
   async #adopt(config: StorageConfig): Promise<void> {
     const { node } = this.#environment
     const { epoch, configHash } = this.#loop.state
+    checkConfig(this.#loop.state, config)
     const changes: IndexChange[] = []
     for (const inbox of this.#inboxes.values()) {
       const named = config.writers.includes(inbox.writer)
@@ -184,12 +194,13 @@ export class StorageNode {
   #inboxFor(writer: NodeId, applied: Position | null = null): Inbox {
     let inbox = this.#inboxes.get(writer)
     if (!inbox) {
-      const { openInbox, sync, acked, failed } = this.#environment
+      const { openInbox, sync, acked, warn, failed } = this.#environment
       inbox = new Inbox(writer, applied, {
         open: openInbox,
         sync,
         ready: () => this.#loop.poke(),
         acked,
+        warn,
         failed
       })
       this.#inboxes.set(writer, inbox)

@@ -5,30 +5,43 @@
  * - blocks are applied in the order of (generation, block), each exactly once: the cursor says from where;
  * - a generation that continues another is begun only when the earlier one is applied up to its end, which is
  *   the length that the later one names or what was acked of it, whichever is more; none is ever skipped;
- * - what is acked is held durably, and contiguous from the cursor;
- * - of a removed writer nothing behind the cut-off is fetched, acked or applied.
+ * - what is acked is held durably, and contiguous from the cursor; what is held in the cursor's own generation
+ *   is applied whatever comes after it, even while that is not known;
+ * - of a removed writer nothing behind the cut-off is fetched, acked or applied;
+ * - however many generations a chain has, few logs are needed at a time: those next to the cursor, and the one
+ *   at which the way back from the newest has come.
  *
  * Source: design sections 4 (generations), 8 (delivery), 10 (removed writers).
  */
 import type { Position } from '../types.ts'
 import { comparePositions } from './positions.ts'
 
-/** One generation of the outbox, as far as the storage node knows it. */
+/** Logs of one outbox that are open at a time, at most: 40 KB each (measured), and a writer can name any number. */
+export const generationsOpenMax = 8
+/** Generations that are fetched before the cursor's is done; one log is left for the way back. */
+const generationsAheadMax: number = generationsOpenMax - 1
+
+/** One generation of the outbox whose log is open. */
 export interface Generation {
   /** Signed blocks that are known to exist. */
   readonly length: number
   /** Blocks that are here and behind the barrier, without a gap from the start or the cursor. */
   readonly held: number
-  /** What its first block says: the generation before and its length; null: the first; undefined: not read. */
-  readonly continues: Position | null | undefined
 }
 
 export interface Intake {
-  /** The newest generation that the writer has announced; null: none yet. */
+  /** The generation to go back from: the newest that the writer has announced; null: none yet. */
   readonly newest: number | null
+  /**
+   * Set when `newest` is not the newest one but lies farther back, because a chain is too long to be remembered:
+   * where its successor says that it ends. Null: at its length.
+   */
+  readonly end: number | null
   /** The cursor in the index; null: nothing applied. */
   readonly applied: Position | null
   readonly generations: ReadonlyMap<number, Generation>
+  /** What first blocks say, of open logs and of closed ones: the generation before and its length; null: none. */
+  readonly links: ReadonlyMap<number, Position | null>
   /** The writer was removed, and nothing behind this counts. */
   readonly cutOff: Position | null
 }
@@ -40,10 +53,10 @@ export interface Range {
 }
 
 export interface Plan {
-  /** Generations whose log is to be opened. */
-  readonly open: readonly number[]
-  /** Generations whose first block is to be fetched, to learn what they continue. */
-  readonly heads: readonly number[]
+  /** Generations whose log is needed now; every other one can be closed. */
+  readonly needed: readonly number[]
+  /** The generation whose first block is to be read, to learn what it continues. */
+  readonly head: number | null
   /** Blocks to fetch next, in order. */
   readonly fetch: Range | null
   /** Held blocks to apply next; of one generation. */
@@ -52,29 +65,27 @@ export interface Plan {
   readonly acked: Position | null
   /** The generations from the cursor's to the newest, oldest first; null: not known yet. */
   readonly chain: readonly number[] | null
+  /** All of the chain is held and applied. */
+  readonly done: boolean
 }
 
 export function plan(intake: Intake): Plan {
-  const { generations, applied, newest } = intake
-  const open: number[] = []
-  const heads: number[] = []
-  const idle: Plan = { open, heads, fetch: null, apply: null, acked: applied, chain: null }
-  if (newest === null) return idle
-  const chain = chainOf(intake, open, heads)
-  if (chain === null) return idle
-
+  const { generations, applied } = intake
+  const { chain, missing } = chainOf(intake)
+  // The cursor's generation comes first whatever the chain is: what is held of it need not wait.
+  const known = chain ?? (applied === null || intake.newest === null ? [] : [applied.generation])
+  const needed: number[] = []
   let fetch: Range | null = null
   let apply: Range | null = null
   let acked = applied
-  for (let i = 0; i < chain.length; i++) {
-    const generation = chain[i] as number
+  let at = 0
+  for (; at < known.length && at < generationsAheadMax; at++) {
+    const generation = known[at] as number
+    needed.push(generation)
     const state = generations.get(generation)
-    if (!state) {
-      if (!open.includes(generation)) open.push(generation)
-      break
-    }
+    if (!state) break
     const start = applied?.generation === generation ? applied.length : 0
-    const end = endOf(intake, chain, i)
+    const end = endOf(intake, known, at, chain !== null)
     const held = Math.min(Math.max(state.held, start), end)
     if (apply === null && held > start) apply = { generation, from: start, to: held }
     const reached = { generation, length: held }
@@ -84,58 +95,73 @@ export function plan(intake: Intake): Plan {
       break
     }
   }
-  return { open, heads, fetch, apply, acked, chain }
+  if (missing !== null && !needed.includes(missing)) needed.push(missing)
+  return {
+    needed,
+    head: missing !== null && generations.has(missing) ? missing : null,
+    fetch,
+    apply,
+    acked,
+    chain,
+    done: chain !== null && at === chain.length && apply === null
+  }
 }
 
 /**
  * Where one generation of the chain ends for now: at its length when it is the newest, else where its successor
  * says, or behind that as far as it was acked.
  */
-function endOf(intake: Intake, chain: readonly number[], at: number): number {
+function endOf(intake: Intake, chain: readonly number[], at: number, whole: boolean): number {
   const generation = chain[at] as number
   const state = intake.generations.get(generation)
   const successor = chain[at + 1]
-  let end = state?.length ?? 0
+  let named: number | null = intake.end
   if (successor !== undefined) {
-    const continues = intake.generations.get(successor)?.continues
-    const named = continues?.generation === generation ? continues.length : 0
-    const applied = intake.applied?.generation === generation ? intake.applied.length : 0
-    end = Math.max(named, state?.held ?? 0, applied)
+    const continues = intake.links.get(successor)
+    named = continues?.generation === generation ? continues.length : 0
+  } else if (!whole) {
+    // What continues it is not known: nothing more of it is fetched for now.
+    named = 0
   }
+  const applied = intake.applied?.generation === generation ? intake.applied.length : 0
+  const end = named === null ? (state?.length ?? 0) : Math.max(named, state?.held ?? 0, applied)
   const { cutOff } = intake
   if (cutOff === null) return end
   if (generation > cutOff.generation) return 0
   return generation === cutOff.generation ? Math.min(end, cutOff.length) : end
 }
 
-/** Walks from the newest generation back to the cursor's; null while a link is not known. */
-function chainOf(intake: Intake, open: number[], heads: number[]): number[] | null {
-  const { generations, applied, newest } = intake
-  const chain: number[] = []
-  let generation = newest as number
+/**
+ * Goes from the newest generation back to the cursor's.
+ * @returns the chain, or the generation whose first block is not known and has to be read before
+ */
+function chainOf({ newest, applied, links }: Intake): {
+  chain: number[] | null
+  missing: number | null
+} {
   // The cursor's generation can be above what a writer announces after it was restored from a backup.
-  if (applied !== null && generation < applied.generation) return null
+  if (newest === null || (applied !== null && newest < applied.generation)) {
+    return { chain: null, missing: null }
+  }
+  const back: number[] = []
+  let generation = newest
   for (;;) {
-    chain.unshift(generation)
-    if (applied !== null && generation === applied.generation) return chain
-    const state = generations.get(generation)
-    if (!state) {
-      open.push(generation)
-      return null
-    }
-    if (state.continues === undefined) {
-      heads.push(generation)
-      return null
-    }
-    const before = state.continues
-    if (before === null || before.generation >= generation) {
-      return applied === null ? chain : [applied.generation, ...chain]
-    }
-    // A writer that was restored from a backup does not know the generation that the cursor is in: what was
-    // acked of that one still comes first.
-    if (applied !== null && before.generation < applied.generation) {
-      return [applied.generation, ...chain]
+    back.push(generation)
+    if (generation === applied?.generation) break
+    const before = links.get(generation)
+    if (before === undefined) return { chain: null, missing: generation }
+    // A link that leads nowhere (not back, or to a log without a block) is none. And a writer that was restored
+    // from a backup does not know the generation that the cursor is in: what was acked of that one still comes first.
+    const ends =
+      before === null ||
+      before.length === 0 ||
+      before.generation >= generation ||
+      (applied !== null && before.generation < applied.generation)
+    if (ends) {
+      if (applied !== null) back.push(applied.generation)
+      break
     }
     generation = before.generation
   }
+  return { chain: back.toReversed(), missing: null }
 }

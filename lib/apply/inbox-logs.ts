@@ -1,0 +1,145 @@
+/**
+ * The logs of one writer's outbox that are open here, one for each generation that is needed.
+ *
+ * Invariants:
+ * - at most generationsOpenMax are open (or opening, or closing) at a time, whatever the writer announces;
+ * - a log is never opened again before it is closed;
+ * - a log that its writer has forked is read here, but not replicated any more.
+ */
+import type { Log } from '../ports.ts'
+import { generationsOpenMax } from '../protocol/intake.ts'
+
+export interface OpenLog {
+  readonly log: Log
+  /** Blocks that are here and behind the barrier, without a gap from the start or the cursor. */
+  held: number
+  readonly stops: (() => void)[]
+}
+
+export interface InboxLogsEnvironment {
+  /** @param attach whether it is attached to the writer's connection */
+  open(generation: number, attach: boolean): Promise<Log>
+  /** A log was opened or closed, grew, or has a new block. */
+  changed(): void
+  /** Two versions of the log were signed. */
+  forked(generation: number): void
+  /** A log could not be opened. */
+  openFailed(error: unknown): void
+  /** A log could not be closed. */
+  closeFailed(error: unknown): void
+}
+
+export class InboxLogs {
+  readonly #environment: InboxLogsEnvironment
+  readonly #opened = new Map<number, OpenLog>()
+  readonly #opening = new Set<number>()
+  readonly #closing = new Map<number, Promise<void>>()
+  readonly #forked = new Set<number>()
+  #closed = false
+
+  constructor(environment: InboxLogsEnvironment) {
+    this.#environment = environment
+  }
+
+  get(generation: number): OpenLog | undefined {
+    return this.#opened.get(generation)
+  }
+
+  get all(): ReadonlyMap<number, OpenLog> {
+    return this.#opened
+  }
+
+  /** Those that may be attached to a connection. */
+  get attachable(): Log[] {
+    return [...this.#opened.values()]
+      .map(({ log }) => log)
+      .filter(({ generation }) => !this.#forked.has(generation))
+  }
+
+  /** The lowest generation that was forked and not passed yet. */
+  get forked(): number | null {
+    return this.#forked.size === 0 ? null : Math.min(...this.#forked)
+  }
+
+  isForked(generation: number): boolean {
+    return this.#forked.has(generation)
+  }
+
+  /** The cursor is in this generation: earlier ones are of no concern any more. */
+  passed(generation: number): void {
+    for (const forked of this.#forked) if (forked < generation) this.#forked.delete(forked)
+  }
+
+  /** Opens what is needed, as far as the bound allows, and closes the rest. */
+  use(needed: readonly number[], attach: boolean): void {
+    if (this.#closed) return
+    for (const [generation, opened] of this.#opened) {
+      if (!needed.includes(generation)) this.#drop(generation, opened)
+    }
+    for (const generation of needed) {
+      const busy = this.#opening.has(generation) || this.#closing.has(generation)
+      if (busy || this.#opened.has(generation)) continue
+      const count = this.#opened.size + this.#opening.size + this.#closing.size
+      if (count >= generationsOpenMax) return
+      void this.#open(generation, attach && !this.#forked.has(generation))
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    for (const [generation, opened] of this.#opened) this.#drop(generation, opened)
+    await Promise.all(this.#closing.values())
+  }
+
+  async #open(generation: number, attach: boolean): Promise<void> {
+    this.#opening.add(generation)
+    try {
+      const log = await this.#environment.open(generation, attach)
+      if (this.#closed) return await log.close()
+      const opened: OpenLog = { log, held: 0, stops: [] }
+      this.#opened.set(generation, opened)
+      opened.stops.push(
+        log.onChange(() => this.#environment.changed()),
+        log.onEnd((reason) => this.#ended(generation, opened, reason))
+      )
+      // It may have ended before it was listened to.
+      if (this.#opened.get(generation) !== opened) stopAll(opened)
+    } catch (error) {
+      if (!this.#closed) this.#environment.openFailed(error)
+      return
+    } finally {
+      this.#opening.delete(generation)
+    }
+    this.#environment.changed()
+  }
+
+  /** A log ended under us: it is opened again at the next look, a forked one for what is here of it. */
+  #ended(generation: number, opened: OpenLog, reason: 'conflict' | 'closed'): void {
+    if (this.#closed || this.#opened.get(generation) !== opened) return
+    if (reason === 'conflict') {
+      if (this.#forked.has(generation)) return
+      this.#forked.add(generation)
+      this.#environment.forked(generation)
+    }
+    this.#drop(generation, opened)
+  }
+
+  #drop(generation: number, opened: OpenLog): void {
+    this.#opened.delete(generation)
+    stopAll(opened)
+    const closing = opened.log
+      .close()
+      .catch((error: unknown) => {
+        if (!this.#closed) this.#environment.closeFailed(error)
+      })
+      .then(() => {
+        this.#closing.delete(generation)
+        if (!this.#closed) this.#environment.changed()
+      })
+    this.#closing.set(generation, closing)
+  }
+}
+
+function stopAll({ stops }: OpenLog): void {
+  for (const stop of stops.splice(0)) stop()
+}
