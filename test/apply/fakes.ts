@@ -57,6 +57,8 @@ export class FakeOutbox {
   readonly warnings: string[] = []
   readonly failures: unknown[] = []
   openMost = 0
+  /** What the opening of a log waits for. */
+  opening: Promise<void> = Promise.resolve()
   /** False: a block comes only by deliver(). */
   serves = true
   /** A generation whose core was frozen earlier: whoever listens is told at once. */
@@ -83,12 +85,13 @@ export class FakeOutbox {
 
   inbox(applied: Position | null = null, links?: ChainLinks): Inbox {
     const environment: InboxEnvironment = {
-      open: (_, generation, attach) => {
+      open: async (_, generation, attach) => {
         this.opened.push({ generation, attach })
+        await this.opening
         const log = new FakeLog(this, generation)
         this.open.add(log)
         this.openMost = Math.max(this.openMost, this.open.size)
-        return Promise.resolve(log)
+        return log
       },
       sync: () => Promise.resolve(),
       ready: () => this.ready(),

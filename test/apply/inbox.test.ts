@@ -1,4 +1,5 @@
 // One writer's outbox as a storage node takes it in: generations, forks, what is asked for and what is given up.
+import { setImmediate as turn } from 'node:timers/promises'
 import test from 'tape'
 import { ChainLinks } from '../../lib/apply/chain-links.ts'
 import type { Inbox } from '../../lib/apply/inbox.ts'
@@ -108,6 +109,24 @@ test('however many generations are announced, few logs are open', async (t) => {
     [...outbox.open].map(({ generation }) => generation),
     [5200]
   )
+})
+
+test('logs that take long to open do not pile up', async (t) => {
+  const outbox = new FakeOutbox()
+  let go = (): void => {}
+  outbox.opening = new Promise((resolve) => (go = resolve))
+  const inbox = outbox.inbox()
+  cleanup(t, () => inbox.close())
+  for (let generation = 1; generation <= 30; generation++) {
+    outbox.put(generation, [headBlock(null)])
+    inbox.announce(generation)
+    await turn()
+  }
+  t.equal(outbox.opened.length, generationsOpenMax)
+  go()
+  await within(outbox.acked({ generation: 30, length: 1 }), 'the newest')
+  await until(() => outbox.open.size === 1)
+  t.ok(outbox.openMost <= generationsOpenMax)
 })
 
 test('a chain that is longer than what is remembered arrives, in order, with few logs open', async (t) => {
@@ -293,13 +312,12 @@ test('small blocks widen the window; large ones behind them narrow it again', as
   t.ok(outbox.pending.includes('5/14'), 'all but the next ones')
 })
 
-test('blocks that are here for nothing do not fill the bytes that one writer may have', async (t) => {
+test('the block that everything waits for is asked for, however much is here behind it', async (t) => {
   const outbox = new FakeOutbox()
   outbox.serves = false
   const large = new Uint8Array(8 * 1024 * 1024)
-  const lost = undefined
-  const small = Array.from({ length: 11 }, () => put)
-  outbox.put(5, [headBlock(null), lost, ...small, ...Array.from({ length: 9 }, () => large)])
+  const blocks = [...puts(12), ...Array.from({ length: 80 }, () => large)]
+  outbox.put(5, [headBlock(null), ...blocks])
   const inbox = outbox.inbox({ generation: 5, length: 1 })
   outbox.storedOf(5).here.set(0, headBlock(null))
   cleanup(t, () => inbox.close())
@@ -308,11 +326,10 @@ test('blocks that are here for nothing do not fill the bytes that one writer may
     await until(() => outbox.pending.includes(`5/${block}`))
     outbox.deliver(5, block)
   }
-  await until(() => outbox.pending.includes('5/17'))
+  await until(() => outbox.pending.length === 64)
   for (let block = 13; block <= 17; block++) outbox.deliver(5, block)
-  outbox.serves = true
-  outbox.put(9, [headBlock({ generation: 5, length: 1 }), put])
-  inbox.announce(9)
-  await within(outbox.acked({ generation: 9, length: 2 }), 'the next generation to be held')
-  t.deepEqual(outbox.pending, [])
+  await until(() => outbox.pending.length === 1, { what: 'the others to be given up' })
+  t.deepEqual(outbox.pending, ['5/1'])
+  outbox.deliver(5, 1)
+  await within(outbox.acked({ generation: 5, length: 18 }), 'what is here')
 })

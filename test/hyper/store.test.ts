@@ -3,7 +3,6 @@ import { chmod, cp, readFile, readdir, rm, stat, truncate, writeFile } from 'nod
 import { join } from 'node:path'
 import test from 'tape'
 import { isKVSwarmError } from '../../lib/errors.ts'
-import type { HyperLog } from '../../lib/hyper/log.ts'
 import { checkInternals } from '../../lib/hyper/replication.ts'
 import { Store } from '../../lib/hyper/store.ts'
 import type { LogName } from '../../lib/types.ts'
@@ -188,7 +187,7 @@ test('the libraries look as they did when they were tested, with cores that are 
     const name: LogName = { kind: 'index', node: store.nodeId }
     const [found] = await store.ownGenerations(name)
     const log = found?.log ?? (await store.begin(name, store.nextGeneration(name)))
-    t.doesNotThrow(() => checkInternals((log as HyperLog).core), round)
+    t.doesNotThrow(() => checkInternals(log.core), round)
     await log.append([block(round)])
     await store.close()
   }
