@@ -3,6 +3,8 @@
 import { main, reportCrash } from './main.ts'
 import { listenToSignals } from './signals.ts'
 
+// hypercore prints a fork that it sees with console.log: stdout is for answers.
+console.log = console.error
 const stop = new AbortController()
 listenToSignals(stop)
 const { stdin, stdout, stderr, env } = process

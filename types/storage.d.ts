@@ -39,6 +39,12 @@ declare module 'hypercore' {
     readonly peers: ReplicationPeer[]
     /** Internals; their shape is checked at start (lib/hyper/store.ts). */
     readonly core: {
+      readonly header: { readonly frozen?: boolean }
+      readonly replicator: {
+        readonly peers: { readonly protomux: unknown; readonly channel: { close(): void } }[]
+        detachFrom(muxer: unknown): void
+      }
+      hasSession(): boolean
       readonly bitfield: { get(index: number): boolean; firstUnset(from: number): number }
       readonly state: SessionState
       readonly storage: unknown

@@ -101,7 +101,13 @@ export class HyperLog implements Log {
     options: WaitOptions & { readonly wait?: boolean } = {}
   ): Promise<Uint8Array | null> {
     this.#open()
-    if (options.wait === false) return await this.core.get(block, { wait: false })
+    if (options.wait === false) {
+      try {
+        return await this.core.get(block, { wait: false })
+      } catch (error) {
+        throw storageError(error, `reading block ${block} of ${this.name.kind} log`)
+      }
+    }
     return await cancellable(options, `block ${block} of ${this.name.kind} log`, (activeRequests) =>
       this.core.get(block, { activeRequests, wait: true })
     )
@@ -140,6 +146,8 @@ export class HyperLog implements Log {
     }
     this.core.on('conflict', onConflict)
     this.core.on('close', onClose)
+    // Seen by an earlier session: hypercore keeps that, and says nothing of it when the core is opened again.
+    if (this.core.core.header.frozen) queueMicrotask(onConflict)
     return () => {
       this.core.off('conflict', onConflict)
       this.core.off('close', onClose)
@@ -149,11 +157,25 @@ export class HyperLog implements Log {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    const { core, writable } = this.core
     await this.core.close()
+    if (!writable) release(core)
   }
 
   #open(): void {
     if (this.#closed) throw new KVSwarmError('CLOSED', `the ${this.name.kind} log is closed`)
+  }
+}
+
+/**
+ * Takes a core that nobody reads any more off its connections. Its store would keep it, and a channel on each
+ * connection, for as long as those last.
+ */
+function release(core: Hypercore['core']): void {
+  if (core.closed || core.hasSession()) return
+  for (const peer of [...core.replicator.peers]) {
+    core.replicator.detachFrom(peer.protomux)
+    peer.channel.close()
   }
 }
 
