@@ -1,0 +1,82 @@
+/**
+ * What lies on the disk of a data directory, read without the process that holds it: after a kill this is
+ * all that there is. Nothing is written.
+ */
+import { BeeView } from '../../lib/hyper/bee.ts'
+import type { HyperLog } from '../../lib/hyper/log.ts'
+import { Store } from '../../lib/hyper/store.ts'
+import type { LogName, NodeId, Position } from '../../lib/types.ts'
+import { cursorKey, decodeCursor } from '../../lib/wire/records.ts'
+
+/** A storage node's side of one writer's outbox. */
+export interface Taken {
+  /** Blocks from the start of the generation that are held without a gap. */
+  readonly held: number
+  /** The cursor in its index: how far the outbox is applied. */
+  readonly applied: Position | null
+}
+
+/** A data directory as it was at one moment. */
+export class Disk {
+  readonly #store: Store
+
+  private constructor(store: Store) {
+    this.#store = store
+  }
+
+  /** Reads a directory, held or not, and calls `use`. */
+  static async look<T>(directory: string, use: (disk: Disk) => Promise<T>): Promise<T> {
+    const store = await Store.open({ directory, durability: 'sync', readOnly: true })
+    try {
+      return await use(new Disk(store))
+    } finally {
+      await store.close()
+    }
+  }
+
+  /** Blocks in this writer's outbox for `owner`. */
+  async outbox(owner: NodeId, generation: number): Promise<number> {
+    const name: LogName = { kind: 'outbox', node: this.#store.nodeId, owner }
+    return (await this.#use(name, generation, async (log) => log.length)) ?? 0
+  }
+
+  /** What this storage node has of the outbox of `writer`; `index` is the generation of its own index. */
+  async inbox(writer: NodeId, generation: number, index: number): Promise<Taken> {
+    const owner = this.#store.nodeId
+    const outbox: LogName = { kind: 'outbox', node: writer, owner }
+    const held = await this.#use(outbox, generation, async (log) => log.firstMissing(0))
+    const tree: LogName = { kind: 'index', node: owner }
+    const cursor = await this.#use(tree, index, async (log) => {
+      const view = await BeeView.open(log)
+      return view.head.length < 2 ? null : await view.get(cursorKey(writer, owner), { wait: false })
+    })
+    return { held: held ?? 0, applied: cursor === null ? null : decodeCursor(cursor) }
+  }
+
+  /** Bytes of this storage node's index log. */
+  async indexBytes(generation: number): Promise<number> {
+    const name: LogName = { kind: 'index', node: this.#store.nodeId }
+    return (await this.#use(name, generation, async (log) => await log.bytesFrom(0))) ?? 0
+  }
+
+  /** One generation of a log; null when it is not on this disk. */
+  async #use<T>(
+    name: LogName,
+    generation: number,
+    use: (log: HyperLog) => Promise<T>
+  ): Promise<T | null> {
+    let log: HyperLog
+    try {
+      log = await this.#store.peerLog(name, generation)
+    } catch (error) {
+      // The library below wants to make what is not there, and cannot.
+      if (String(error).includes('Batch was not applied')) return null
+      throw error
+    }
+    try {
+      return await use(log)
+    } finally {
+      await log.close()
+    }
+  }
+}
