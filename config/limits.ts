@@ -47,6 +47,23 @@ export const hintTimeoutMs = 10_000
 /** An owner that did not answer is asked again after so long; meanwhile a copy answers at once. */
 export const askAgainMs = 5_000
 
+/** An outbox goes on under its next generation when it has grown to this; the old one is deleted whole when applied. */
+export const rotateBytes: number = 64 * 1024 * 1024
+/** The same for a small one that has a receipt for everything, after it was quiet for so long. */
+export const rotateQuietBytes: number = 4 * 1024 * 1024
+export const rotateQuietMs = 30_000
+/** The same when its storage node asks for it. At the bound below, the largest of 1,024 inboxes has as much. */
+export const rotateAskedBytesMin: number = 64 * 1024
+/** A node asks one writer no more often than this. */
+export const rotateAskMs = 1_000
+/** Applied blocks that a storage node keeps, all inboxes together; from half of it on it asks writers to rotate. */
+export const inboxAppliedBytesMax: number = 64 * 1024 * 1024
+/** Deleted bytes that wait for the store to be compacted, and how long. */
+export const reclaimBytes: number = 16 * 1024 * 1024
+export const reclaimMs = 30_000
+/** Requests of deleted generations that are remembered, so that one that is sent again is found: 40 B each. */
+export const deletedRequestsMax = 4096
+
 /** One apply batch: operations and bytes; hyperbee's speed is flat from batches of 100 on (measured). */
 export const applyOperationsMax = 1000
 export const applyBytesMax: number = 4 * 1024 * 1024

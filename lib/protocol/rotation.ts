@@ -1,0 +1,117 @@
+/**
+ * When an outbox goes on under its next generation, and when an old generation can go: pure decisions.
+ *
+ * Logs are only ever appended, continued elsewhere, and deleted whole. Steps of a rotation, each durable before
+ * the next: the number of the next generation is taken; `end` closes the present one, which is never appended to
+ * again; the next one begins with what it continues. A crash between two steps leaves a generation that goes on,
+ * or one that is ended and has no successor yet: the next append begins one.
+ *
+ * Invariants:
+ * - the writer deletes a generation only when the owner's signed index, in the generation that the owner itself
+ *   says is its present one, shows a cursor in a later generation;
+ * - the storage node deletes its copy only when its own durable cursor is in a later generation;
+ * - the newest generation is never deleted: its number keeps the next one above it.
+ *
+ * Source: design sections 8 (step 6), 10 ("lost"), 14 (space).
+ */
+import {
+  inboxAppliedBytesMax,
+  rotateAskedBytesMin,
+  rotateBytes,
+  rotateQuietBytes,
+  rotateQuietMs
+} from '../../config/limits.ts'
+import type { NodeId, Position } from '../types.ts'
+
+/** The generation of an outbox that is appended to. */
+export interface Rotatable {
+  readonly bytes: number
+  /** Milliseconds since the last append. */
+  readonly quietMs: number
+  /** All of it has a receipt. */
+  readonly receipted: boolean
+  /** Its storage node has asked for it. */
+  readonly asked: boolean
+}
+
+/** The bounds of the decisions; for tests other ones than those of config/limits.ts. */
+export interface RotationLimits {
+  readonly bytes: number
+  readonly quietBytes: number
+  readonly quietMs: number
+  readonly askedBytesMin: number
+  readonly appliedBytesMax: number
+}
+
+export const rotationLimits: RotationLimits = {
+  bytes: rotateBytes,
+  quietBytes: rotateQuietBytes,
+  quietMs: rotateQuietMs,
+  askedBytesMin: rotateAskedBytesMin,
+  appliedBytesMax: inboxAppliedBytesMax
+}
+
+/** Whether the outbox goes on under the next generation. */
+export function shouldRotate(
+  { bytes, quietMs, receipted, asked }: Rotatable,
+  limits: RotationLimits = rotationLimits
+): boolean {
+  if (bytes >= limits.bytes) return true
+  if (asked && bytes >= limits.askedBytesMin) return true
+  return receipted && bytes >= limits.quietBytes && quietMs >= limits.quietMs
+}
+
+/**
+ * The generations that nobody needs any more, oldest first.
+ * @param generations those that are on disk
+ * @param shown the cursor, as a durable index shows it; null: nothing is applied
+ */
+export function deletable(generations: Iterable<number>, shown: Position | null): number[] {
+  if (shown === null) return []
+  const rising = [...generations].toSorted((a, b) => a - b)
+  return rising.slice(0, -1).filter((generation) => generation < shown.generation)
+}
+
+/** One inbox of a storage node. */
+export interface Stored {
+  readonly writer: NodeId
+  /** Bytes that are here and applied. */
+  readonly bytes: number
+  /** The writer can be asked to rotate. */
+  readonly connected: boolean
+  /** Nothing is here that is not applied, and nothing is being fetched. */
+  readonly idle: boolean
+}
+
+/** What a storage node does about applied bytes that it still keeps. */
+export interface Relief {
+  /** Writers that are asked to go on under a next generation. */
+  readonly ask: readonly NodeId[]
+  /** Inboxes whose copy is deleted here, although the generation goes on: it is fetched on from the cursor. */
+  readonly drop: readonly NodeId[]
+}
+
+/**
+ * Asks the largest when there is too much, until the rest is well below the bound; what belongs to writers that
+ * are not there to be asked is dropped here.
+ */
+export function relieve(
+  inboxes: readonly Stored[],
+  limits: RotationLimits = rotationLimits
+): Relief {
+  const ask: NodeId[] = []
+  const drop: NodeId[] = []
+  let total = 0
+  for (const { bytes } of inboxes) total += bytes
+  // Asking takes time, in which more is applied.
+  const enough = limits.appliedBytesMax / 2
+  if (total <= enough) return { ask, drop }
+  for (const { writer, bytes, connected, idle } of inboxes.toSorted((a, b) => b.bytes - a.bytes)) {
+    if (total <= enough || bytes < limits.askedBytesMin) break
+    if (connected) ask.push(writer)
+    else if (idle) drop.push(writer)
+    else continue
+    total -= bytes
+  }
+  return { ask, drop }
+}
