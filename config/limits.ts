@@ -54,7 +54,7 @@ export const rotateQuietBytes: number = 4 * 1024 * 1024
 export const rotateQuietMs = 30_000
 /** The same when its storage node asks for it. At the bound below, the largest of 1,024 inboxes has as much. */
 export const rotateAskedBytesMin: number = 64 * 1024
-/** A node asks one writer no more often than this. */
+/** A node asks for the same generation no more often than this. */
 export const rotateAskMs = 1_000
 /** Applied blocks that a storage node keeps, all inboxes together; from half of it on it asks writers to rotate. */
 export const inboxAppliedBytesMax: number = 64 * 1024 * 1024
@@ -63,6 +63,10 @@ export const reclaimBytes: number = 16 * 1024 * 1024
 export const reclaimMs = 30_000
 /** Requests of deleted generations that are remembered, so that one that is sent again is found: 40 B each. */
 export const deletedRequestsMax = 4096
+/** Deleted generations of one outbox that are remembered; each stands for up to rotateBytes of writes. */
+export const deletedGenerationsMax = 4096
+/** How often an outbox is looked at that was quiet, or whose rotation failed. */
+export const rotateLookMs = 5_000
 
 /** One apply batch: operations and bytes; hyperbee's speed is flat from batches of 100 on (measured). */
 export const applyOperationsMax = 1000

@@ -14,6 +14,7 @@ import { KVSwarmError } from './errors.ts'
 import { prepareDirectory } from './hyper/datadir.ts'
 import { LocalEngine } from './node.ts'
 import type { Engine, EngineReadOptions, Network, Role, Status, WaitOptions } from './ports.ts'
+import { rotationOf, type RotationLimits } from './protocol/rotation.ts'
 import { version } from './status.ts'
 import type { Entry, FlushResult, Key, NodeId, Value, Versionstamp } from './types.ts'
 import { checkTimeout } from './wait.ts'
@@ -40,6 +41,11 @@ export interface KVSwarmOptions {
    * loses the newest of them. What others rely on (acks, indexes) is always synced. @default 'sync'
    */
   readonly durability?: 'sync' | 'os'
+  /**
+   * When outboxes go on under a next generation, so that the old one can be deleted; in bytes and milliseconds.
+   * Smaller bounds keep less on disk, and cost a few syncs more. @default see `RotationLimits`
+   */
+  readonly rotation?: Partial<RotationLimits>
   /** Milliseconds that a call waits for the network, unless it says otherwise. @default 30000 */
   readonly timeout?: number
   /**
@@ -103,6 +109,7 @@ export interface KVSwarmEvents {
 export class KVSwarm extends EventEmitter<KVSwarmEvents> {
   readonly #options: KVSwarmOptions
   readonly #directory: string
+  readonly #rotation: RotationLimits
   readonly #timeout: number
   readonly #cache = new WriteCache()
   readonly #flushes = new Flushes(this.#cache, () => this.#opened())
@@ -136,6 +143,7 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
     oneOf('durability', options.durability, ['sync', 'os'])
     oneOf('coordination', options.coordination, ['auto', 'required', 'single'])
     oneOf('valueEncoding', options.valueEncoding, ['any', 'binary', 'utf-8', 'json'])
+    this.#rotation = rotationOf(options.rotation)
     if (options.config !== undefined && !(options.config instanceof Config)) {
       throw new KVSwarmError('INVALID_ARGUMENT', 'config is not a Config', {
         hint: "make one with new Config({ capacities, writers }) or Config.parse(text) of 'kvswarm/config'"
@@ -397,6 +405,7 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
         bootstrap: bootstrapOf(this.#options.bootstrap) ?? this.#config?.bootstrap ?? null,
         network: this.#options.network ?? null,
         durability: this.#options.durability ?? 'sync',
+        rotation: this.#rotation,
         readOnly: readOnly === true,
         onWarning: (message) => this.emit('warning', message),
         onError: (error) => this.#failed(error)

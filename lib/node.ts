@@ -30,6 +30,7 @@ import type {
   WriteRequest
 } from './ports.ts'
 import { Reader } from './read/reader.ts'
+import type { RotationLimits } from './protocol/rotation.ts'
 import { OwnerView } from './read/views.ts'
 import { describe } from './status.ts'
 import type { Entry, FlushResult, LogName, NodeId, Position } from './types.ts'
@@ -53,6 +54,8 @@ export interface LocalEngineOptions {
   readonly network: Network | null
   readonly durability: 'sync' | 'os'
   readonly readOnly: boolean
+  /** When outboxes are rotated. */
+  readonly rotation: RotationLimits
   readonly onWarning: (message: string) => void
   readonly onError: (error: KVSwarmError) => void
 }
@@ -303,9 +306,16 @@ export class LocalEngine implements Engine {
       viewHead: (owner) => this.#view(owner).current?.head ?? null,
       onViewHead: (owner, listener) => this.#view(owner).onHead(listener),
       readCursor: (owner) => this.#readCursor(owner),
+      shownCursor: async (owner, present) =>
+        this.#view(owner).current?.head.generation === present
+          ? await this.#readCursor(owner)
+          : null,
+      retired: (outbox) => this.#tellOldest(outbox),
+      warn: (message) => this.#warn(message),
       readRejections: (owner, wait) => this.#readRejections(owner, wait),
       need: (owner) => this.#links?.join(owner),
-      pollMs: receiptPollMs
+      pollMs: receiptPollMs,
+      limits: this.#options.rotation
     })
     for (const node of this.#config?.storageNodes ?? []) {
       const record = this.#knownRecord({ kind: 'index', node })
@@ -338,6 +348,14 @@ export class LocalEngine implements Engine {
         logs: this.#store,
         openIndex: (log) => BeeIndex.open(log as HyperLog),
         openInbox: (writer, generation, attach) => this.#openInbox(writer, generation, attach),
+        deleteInbox: (writer, generation) => this.#deleteInbox(writer, generation),
+        storedInboxes: () => this.#storedInboxes(),
+        isConnected: (writer) => writer === this.nodeId || this.#links?.get(writer) != null,
+        askToRotate: (writer, generation) => {
+          if (writer === this.nodeId) this.#writer.rotate(writer, generation)
+          else this.#links?.get(writer)?.send({ type: 'rotate', generation }, 'rotate')
+        },
+        limits: this.#options.rotation,
         knownGeneration: (writer) =>
           this.#knownRecord({ kind: 'outbox', node: writer, owner: this.nodeId })?.generation ??
           null,
@@ -367,8 +385,25 @@ export class LocalEngine implements Engine {
 
   /** A node that both stores and writes takes its own outbox in like any other. */
   #deliverToSelf(): void {
-    const generation = this.#writer.outbox(this.nodeId)?.generation ?? null
+    const outbox = this.#writer.outbox(this.nodeId)
+    const generation = outbox?.generation ?? null
+    if (outbox) this.#tellOldest(outbox)
     if (generation !== null) this.#storage?.announce(this.nodeId, generation)
+  }
+
+  /** The writer deletes its own outbox itself, also where it is its own inbox. */
+  async #deleteInbox(writer: NodeId, generation: number): Promise<void> {
+    if (writer === this.nodeId) return
+    await this.#store.delete({ kind: 'outbox', node: writer, owner: this.nodeId }, generation)
+  }
+
+  async #storedInboxes(): Promise<{ writer: NodeId; generation: number }[]> {
+    const stored = await this.#store.stored('outbox')
+    return stored.flatMap(({ name, generation }) =>
+      name.kind === 'outbox' && name.owner === this.nodeId && name.node !== this.nodeId
+        ? [{ writer: name.node, generation }]
+        : []
+    )
   }
 
   async #openLinks(role: Role): Promise<void> {
@@ -456,6 +491,7 @@ export class LocalEngine implements Engine {
     if (outbox && newest) {
       records.push(this.#sign(newest, null, outbox.continues))
       for (const log of outbox.logs) link.attach(log as HyperLog)
+      this.#tellOldest(outbox)
     }
     for (const view of this.#views.get(node)?.attached ?? []) {
       link.attach((view as BeeView).log)
@@ -473,6 +509,12 @@ export class LocalEngine implements Engine {
         break
       case 'applied':
         this.#writer.applied(link.node, message, message.index, message.rejected)
+        break
+      case 'rotate':
+        this.#writer.rotate(link.node, message.generation)
+        break
+      case 'oldest':
+        this.#storage?.startAt(link.node, message.generation)
         break
       case 'headRequest': {
         const head = this.#storage?.head
@@ -549,6 +591,13 @@ export class LocalEngine implements Engine {
     if (!link || !newest) return
     link.attach(newest as HyperLog)
     link.send({ type: 'records', records: [this.#sign(newest, null, outbox.continues)] })
+  }
+
+  #tellOldest(outbox: Outbox): void {
+    const { owner, oldest } = outbox
+    if (!outbox.deleted || oldest === null) return
+    if (owner === this.nodeId) this.#storage?.startAt(this.nodeId, oldest)
+    else this.#links?.get(owner)?.send({ type: 'oldest', generation: oldest }, 'oldest')
   }
 
   #view(node: NodeId): OwnerView {

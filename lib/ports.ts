@@ -30,6 +30,8 @@ export interface Log {
   readonly generation: number
   /** Blocks signed by the owner that this node knows of; not all of them need to be here. */
   readonly length: number
+  /** Of all blocks together, whether they are here or not. */
+  readonly bytes: number
   readonly writable: boolean
   /** Appends all blocks in one step and resolves, behind the durability barrier, with the new length. */
   append(blocks: readonly Uint8Array[]): Promise<number>
@@ -47,6 +49,10 @@ export interface Log {
   ): Promise<Uint8Array | null>
   /** Bytes of the blocks from `block` to the end, whether they are here or not. */
   bytesFrom(block: number): Promise<number>
+  /** A few bytes that its node keeps beside the log, for itself alone; null: none. */
+  note(): Promise<Uint8Array | null>
+  /** Resolves when the note is durable. */
+  setNote(note: Uint8Array): Promise<void>
   /** Hash over the whole log at its present length; what a high-water mark holds. */
   treeHash(): Promise<Uint8Array>
   /** Called when the log grew or a block arrived; returns the call that stops it. */
@@ -77,6 +83,11 @@ export interface OwnLogs {
   ownGenerations(name: LogName): Promise<OwnGeneration[]>
   /** max(highest known + 1, present Unix milliseconds). */
   nextGeneration(name: LogName): number
+  /**
+   * Deletes a generation whole. Resolves when that is durable; nothing happens when it is not here.
+   * @param log the only session that is open on it, which is closed
+   */
+  delete(name: LogName, generation: number, log?: Log): Promise<void>
   /** Begins a generation; its number is used from then on, whatever becomes of it. */
   begin(name: LogName, generation: number): Promise<Log>
 }
@@ -252,6 +263,9 @@ export interface Status {
     readonly length: number
     readonly acked: Position | null
     readonly applied: Position | null
+    /** Generations that are here, and their bytes; old ones go when the storage node has applied them. */
+    readonly generations: number
+    readonly bytes: number
     /** Blocks and bytes that have no receipt yet. */
     readonly pendingBlocks: number
     readonly pendingBytes: number
@@ -265,6 +279,8 @@ export interface Status {
     readonly held: Position | null
     readonly applied: Position | null
     readonly rejected: number
+    /** Bytes that are applied and still here, until the writer rotates its outbox. */
+    readonly appliedBytes: number
     /** Why the log stands still, when it does. */
     readonly stopped: string | null
   }[]

@@ -52,6 +52,7 @@ export async function describe(sources: StatusSources): Promise<Status> {
       held: inbox.acked,
       applied: inbox.applied,
       rejected: inbox.results,
+      appliedBytes: inbox.appliedBytes,
       stopped: inbox.stopped
     })),
     views: views.map((view) => ({ node: view.node, head: view.head })),
@@ -80,6 +81,8 @@ async function outboxes(writer: Writer): Promise<Status['outboxes']> {
       ...position,
       acked,
       applied,
+      generations: outbox.logs.length,
+      bytes: outbox.bytes,
       pendingBlocks: blocks,
       pendingBytes: bytes
     })

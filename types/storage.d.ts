@@ -89,7 +89,7 @@ declare module 'corestore' {
   export default class Corestore {
     constructor(storage: HypercoreStorage, options?: { readOnly?: boolean; globalCache?: unknown })
     readonly storage: HypercoreStorage
-    readonly cores: { get(discoveryKey: Uint8Array): { close(): Promise<void> } | null }
+    readonly cores: { readonly map: Map<string, unknown> }
     ready(): Promise<void>
     close(): Promise<void>
     get(options: CoreOptions): Hypercore
@@ -105,13 +105,30 @@ declare module 'hypercore-storage' {
       readonly path: string
       currentWalFile(): Promise<{ path: string; number: number } | null>
     }
-    readonly db: { flush(): Promise<void> }
+    readonly db: {
+      flush(): Promise<void>
+      compactRange(start: Uint8Array, end: Uint8Array): Promise<void>
+      write(options: { autoDestroy: boolean }): {
+        tryDelete(key: Uint8Array): void
+        tryDeleteRange(start: Uint8Array, end: Uint8Array): void
+        flush(): Promise<void>
+      }
+    }
     /** Deletes the write-ahead log on one kind of damage; replaced at open (lib/hyper/store.ts). */
     _maybeRecoverLater: (error: Error) => void
     ready(): Promise<void>
     close(): Promise<void>
     hasCore(discoveryKey: Uint8Array): Promise<boolean>
   }
+}
+
+declare module 'hypercore-storage/lib/keys.js' {
+  /** Keys of the store, in a buffer that the next calls write over. */
+  const keys: {
+    readonly store: { core(discoveryKey: Uint8Array): Uint8Array }
+    readonly core: { core(pointer: number): Uint8Array; data(pointer: number): Uint8Array }
+  }
+  export default keys
 }
 
 declare module 'hyperbee' {

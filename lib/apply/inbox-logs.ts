@@ -4,7 +4,8 @@
  * Invariants:
  * - at most generationsOpenMax are open (or opening, or closing) at a time, whatever the writer announces;
  * - a log is never opened again before it is closed;
- * - a log that its writer has forked is read here, but not replicated any more.
+ * - a log that its writer has forked is read here, but not replicated any more;
+ * - a log is deleted only when nobody has it open.
  */
 import type { Log } from '../ports.ts'
 import { generationsOpenMax } from '../protocol/intake.ts'
@@ -27,6 +28,10 @@ export interface InboxLogsEnvironment {
   openFailed(error: unknown): void
   /** A log could not be closed. */
   closeFailed(error: unknown): void
+  /** Deletes the copy of a generation; nothing when it is not here. */
+  delete(generation: number): Promise<void>
+  /** A copy could not be deleted: it stays until the node starts again. */
+  deleteFailed(error: unknown): void
 }
 
 export class InboxLogs {
@@ -35,6 +40,8 @@ export class InboxLogs {
   readonly #opening = new Set<number>()
   readonly #closing = new Map<number, Promise<void>>()
   readonly #forked = new Set<number>()
+  /** To be deleted, as soon as they are closed. */
+  readonly #going = new Set<number>()
   #closed = false
 
   constructor(environment: InboxLogsEnvironment) {
@@ -70,6 +77,17 @@ export class InboxLogs {
     for (const forked of this.#forked) if (forked < generation) this.#forked.delete(forked)
   }
 
+  /** Closes the log if it is open, and deletes what is here of the generation. */
+  discard(generation: number): void {
+    if (this.#closed) return
+    this.#going.add(generation)
+    const opened = this.#opened.get(generation)
+    if (opened) this.#drop(generation, opened)
+    else if (!this.#opening.has(generation) && !this.#closing.has(generation)) {
+      this.#closing.set(generation, this.#delete(generation))
+    }
+  }
+
   /** Opens what is needed, as far as the bound allows, and closes the rest. */
   use(needed: readonly number[], attach: boolean): void {
     if (this.#closed) return
@@ -98,6 +116,7 @@ export class InboxLogs {
       if (this.#closed) return await log.close()
       const opened: OpenLog = { log, held: 0, stops: [] }
       this.#opened.set(generation, opened)
+      if (this.#going.has(generation)) return this.#drop(generation, opened)
       opened.stops.push(
         log.onChange(() => this.#environment.changed()),
         log.onEnd((reason) => this.#ended(generation, opened, reason))
@@ -132,11 +151,20 @@ export class InboxLogs {
       .catch((error: unknown) => {
         if (!this.#closed) this.#environment.closeFailed(error)
       })
-      .then(() => {
-        this.#closing.delete(generation)
-        if (!this.#closed) this.#environment.changed()
-      })
+      .then(() => this.#delete(generation))
     this.#closing.set(generation, closing)
+  }
+
+  /** Deletes a closed log if it is to go. Never rejects. */
+  async #delete(generation: number): Promise<void> {
+    try {
+      if (this.#going.has(generation)) await this.#environment.delete(generation)
+    } catch (error) {
+      if (!this.#closed) this.#environment.deleteFailed(error)
+    }
+    this.#going.delete(generation)
+    this.#closing.delete(generation)
+    if (!this.#closed) this.#environment.changed()
   }
 }
 

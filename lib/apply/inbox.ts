@@ -26,6 +26,8 @@ import { Wants } from './wants.ts'
 export interface InboxEnvironment {
   /** Opens one generation of the writer's outbox; with `attach` it is attached to the writer's connection. */
   open(writer: NodeId, generation: number, attach: boolean): Promise<Log>
+  /** Deletes this node's copy of a generation; nothing when there is none. */
+  delete(writer: NodeId, generation: number): Promise<void>
   /** The durability barrier. */
   sync(): Promise<void>
   /** Blocks are ready to be applied. */
@@ -58,9 +60,13 @@ export class Inbox {
   #applied: Position | null
   #acked: Position | null = null
   #cutOff: Position | null = null
+  #oldest: number | null = null
   #authorised = true
   #working = false
   #again = false
+  #appliedBytes = 0
+  /** The log that the number is of. */
+  #measured: Log | null = null
   #closed = false
   /** Why apply stopped it: a block that this node cannot apply yet. */
   #stopped: string | null = null
@@ -88,7 +94,12 @@ export class Inbox {
       changed: () => this.work(),
       forked: (generation) => this.#forked(generation),
       openFailed: (error) => environment.failed(error),
-      closeFailed: (error) => this.#logFailed(error)
+      closeFailed: (error) => this.#logFailed(error),
+      delete: (generation) => environment.delete(writer, generation),
+      deleteFailed: (error) =>
+        environment.warn(
+          `an applied part of the outbox of writer ${writer} could not be deleted: ${messageOf(error)}`
+        )
     })
     this.#wants = new Wants({
       arrived: (generation, block, data) => this.#arrived(generation, block, data),
@@ -141,6 +152,39 @@ export class Inbox {
     this.work()
   }
 
+  /**
+   * The writer has deleted what came before this generation, since this node's index showed it applied. When this
+   * index does not (it was restored), the inbox goes on from here all the same: there is nothing else to be had.
+   * @returns false when something is missing that way
+   */
+  startAt(generation: number): boolean {
+    if (this.#oldest !== null && this.#oldest >= generation) return true
+    this.#oldest = generation
+    this.work()
+    return this.#applied !== null && this.#applied.generation >= generation
+  }
+
+  /** Bytes that are here and applied. */
+  get appliedBytes(): number {
+    return this.#appliedBytes
+  }
+
+  /** The generation that the cursor is in, if nothing is here that is not applied, and nothing is under way. */
+  get idleGeneration(): number | null {
+    if (this.#applied === null || this.#wants.size > 0 || !this.#isReadable) return null
+    const { generation, length } = this.#applied
+    for (const [other, { held }] of this.#logs.all) {
+      if (other > generation || (other === generation && held > length)) return null
+    }
+    return generation
+  }
+
+  /** Deletes the copy of a generation; if it is needed it is fetched again, from the cursor on. */
+  discard(generation: number): void {
+    this.#logs.discard(generation)
+    if (this.#applied?.generation === generation) this.#appliedBytes = 0
+  }
+
   /** The configuration names the writer again: it resumes where it was. */
   authorise(): void {
     this.#authorised = true
@@ -171,9 +215,14 @@ export class Inbox {
 
   /** The index holds everything up to here. */
   advance(position: Position): void {
+    const before = this.#applied
     this.#applied = position
     this.#backlog.applied(position)
     this.#logs.passed(position.generation)
+    if (before !== null && before.generation < position.generation) {
+      this.#discardBefore(position.generation, before.generation)
+    }
+    void this.#measure()
     this.work()
   }
 
@@ -225,6 +274,27 @@ export class Inbox {
     await this.#logs.close()
   }
 
+  /** Whatever is here of generations that the cursor has passed. */
+  #discardBefore(generation: number, last: number): void {
+    const passed = new Set([last, ...this.#logs.all.keys(), ...this.#links.all.keys()])
+    for (const other of passed) if (other < generation) this.#logs.discard(other)
+    this.#appliedBytes = 0
+  }
+
+  async #measure(): Promise<void> {
+    const applied = this.#applied
+    const log = applied === null ? undefined : this.#logs.get(applied.generation)?.log
+    if (applied === null || log === undefined) return
+    this.#measured = log
+    try {
+      const behind = await log.bytesFrom(applied.length)
+      // Of a copy that was dropped before, less is here than the log has: then too much is counted.
+      if (this.#applied === applied) this.#appliedBytes = log.bytes - behind
+    } catch {
+      // It was closed meanwhile.
+    }
+  }
+
   get #isReadable(): boolean {
     return !this.#closed && this.#stopped === null && this.#fault === null
   }
@@ -265,6 +335,8 @@ export class Inbox {
 
   #look(): void {
     this.#known = this.known
+    const current = this.#applied && this.#logs.get(this.#applied.generation)?.log
+    if (current && current !== this.#measured) void this.#measure()
     const next = this.#plan()
     if (next.chain !== null) this.#links.retain(next.chain)
     this.#answer(next)
@@ -285,7 +357,8 @@ export class Inbox {
       applied: this.#applied,
       generations,
       links: this.#links.all,
-      cutOff: this.#cutOff
+      cutOff: this.#cutOff,
+      oldest: this.#oldest
     })
   }
 

@@ -8,7 +8,10 @@
  * - after a failure nothing is applied or acked any more.
  */
 import type { Head, Index, IndexChange, IndexSnapshot, Log, OwnLogs } from '../ports.ts'
+import { rotateAskMs } from '../../config/limits.ts'
+import { messageOf } from '../errors.ts'
 import { zeroPosition } from '../protocol/positions.ts'
+import { relieve, rotationLimits, type RotationLimits } from '../protocol/rotation.ts'
 import type { NodeId, Position } from '../types.ts'
 import {
   cursorsRange,
@@ -39,6 +42,15 @@ export interface StorageEnvironment {
   openIndex(log: Log): Promise<Index>
   /** Opens a writer's outbox; with `attach` it is attached to the writer's connection, if there is one. */
   openInbox(writer: NodeId, generation: number, attach: boolean): Promise<Log>
+  /** Deletes this node's copy of a generation; nothing when there is none, or when it is this node's own outbox. */
+  deleteInbox(writer: NodeId, generation: number): Promise<void>
+  /** Every generation of a writer's outbox of which something lies here. */
+  storedInboxes(): Promise<readonly { readonly writer: NodeId; readonly generation: number }[]>
+  isConnected(writer: NodeId): boolean
+  /** Asks the writer for the next generation of its outbox in place of this one. */
+  askToRotate(writer: NodeId, generation: number): void
+  /** @default those of config/limits.ts */
+  readonly limits?: RotationLimits
   /** The generation that the writer last announced to this node, as it was kept. */
   knownGeneration(writer: NodeId): number | null
   /** Writers whose outboxes this node has ever been told of. */
@@ -61,6 +73,9 @@ export class StorageNode {
   readonly #loop: ApplyLoop
   #config: StorageConfig
   #adopting: Promise<void> = Promise.resolve()
+  /** When each writer was last asked to rotate, and which generation. */
+  readonly #asked = new Map<NodeId, { readonly generation: number; readonly at: number }>()
+  #sweeping: Promise<void> = Promise.resolve()
 
   private constructor(
     environment: StorageEnvironment,
@@ -76,7 +91,10 @@ export class StorageNode {
       node,
       rules: () => ({ owns: (key) => this.#config.owns(key) }),
       now,
-      applied,
+      applied: (writer, position, head, results) => {
+        applied(writer, position, head, results)
+        this.#relieve()
+      },
       failed,
       warn
     })
@@ -93,6 +111,7 @@ export class StorageNode {
     try {
       await storage.#openInboxes()
       await storage.adopt(config)
+      storage.#sweeping = storage.#sweep()
     } catch (error) {
       await storage.close()
       throw error
@@ -122,6 +141,22 @@ export class StorageNode {
     this.#inboxFor(writer).announce(generation)
   }
 
+  /** The writer has deleted what came before this generation of its outbox. */
+  startAt(writer: NodeId, generation: number): void {
+    if (!this.#config.writers.includes(writer)) return
+    if (this.#inboxFor(writer).startAt(generation)) return
+    this.#environment.warn(
+      `writer ${writer} has deleted what it wrote before generation ${generation}, since an index of this node had it; this index is older (was it restored?) and goes on without`
+    )
+  }
+
+  /** Applied bytes of all inboxes that still lie here. */
+  get appliedBytes(): number {
+    let bytes = 0
+    for (const inbox of this.#inboxes.values()) bytes += inbox.appliedBytes
+    return bytes
+  }
+
   /**
    * Uses a configuration: recorded in the index before anything of it, with the cut-offs of removed writers.
    * Resolves when it is durable.
@@ -135,6 +170,7 @@ export class StorageNode {
 
   async close(): Promise<void> {
     await this.#loop.close()
+    await this.#sweeping
     for (const inbox of this.#inboxes.values()) await inbox.close()
     await this.index.close()
   }
@@ -168,6 +204,50 @@ export class StorageNode {
     this.#loop.poke()
   }
 
+  /** Too much that is applied lies here: writers are asked to go on elsewhere, so that it can be deleted. */
+  #relieve(): void {
+    const { limits = rotationLimits, isConnected, askToRotate } = this.#environment
+    if (this.appliedBytes <= limits.appliedBytesMax / 2) return
+    const { ask, drop } = relieve(
+      [...this.#inboxes.values()].map((inbox) => ({
+        writer: inbox.writer,
+        bytes: inbox.appliedBytes,
+        connected: isConnected(inbox.writer),
+        idle: inbox.idleGeneration !== null
+      })),
+      limits
+    )
+    const now = performance.now()
+    for (const writer of ask) {
+      const generation = this.#inboxes.get(writer)?.applied?.generation
+      const asked = this.#asked.get(writer)
+      if (generation === undefined) continue
+      if (asked?.generation === generation && now - asked.at < rotateAskMs) continue
+      this.#asked.set(writer, { generation, at: now })
+      askToRotate(writer, generation)
+    }
+    for (const writer of drop) {
+      const inbox = this.#inboxes.get(writer)
+      const generation = inbox?.idleGeneration ?? null
+      if (generation !== null) inbox?.discard(generation)
+    }
+  }
+
+  /** Deletes what a session that was cut short has left of generations that the cursors have passed. */
+  async #sweep(): Promise<void> {
+    const { storedInboxes, deleteInbox, warn } = this.#environment
+    try {
+      for (const { writer, generation } of await storedInboxes()) {
+        const applied = this.#inboxes.get(writer)?.applied ?? null
+        if (applied !== null && generation < applied.generation) {
+          await deleteInbox(writer, generation)
+        }
+      }
+    } catch (error) {
+      warn(`applied parts of outboxes could not be deleted: ${messageOf(error)}`)
+    }
+  }
+
   async #openInboxes(): Promise<void> {
     const { node } = this.#environment
     const snapshot = this.index.snapshot()
@@ -194,9 +274,10 @@ export class StorageNode {
   #inboxFor(writer: NodeId, applied: Position | null = null): Inbox {
     let inbox = this.#inboxes.get(writer)
     if (!inbox) {
-      const { openInbox, sync, acked, warn, failed } = this.#environment
+      const { openInbox, deleteInbox, sync, acked, warn, failed } = this.#environment
       inbox = new Inbox(writer, applied, {
         open: openInbox,
+        delete: deleteInbox,
         sync,
         ready: () => this.#loop.poke(),
         acked,

@@ -39,6 +39,9 @@ export interface BarrierStats {
   readonly failures: number
 }
 
+/** How often the log may be replaced between being named and being opened. */
+const triesMax = 100
+
 export class Barrier<M> {
   readonly #source: WalSource
   readonly #writeMarks: WriteMarks<M>
@@ -107,6 +110,14 @@ export class Barrier<M> {
   }
 
   async #syncLogs(): Promise<void> {
+    // A log can be gone before it is opened: all that was in it is then in a table file, which the store has synced.
+    for (let tries = 1; !(await this.#syncOnce()); tries++) {
+      if (tries === triesMax) throw new Error('the write-ahead log of the store is missing')
+    }
+  }
+
+  /** @returns false when the log was replaced meanwhile */
+  async #syncOnce(): Promise<boolean> {
     const current = await this.#source.currentWalFile()
     if (current === null) throw new Error('the store names no write-ahead log')
     const previous = this.#file
@@ -118,12 +129,14 @@ export class Barrier<M> {
         if (previous && number === previous.number) await previous.handle.datasync()
         else await this.#syncFile(number)
       }
-      const handle = await open(join(this.#source.path, basename(current.path)), 'r+')
+      const handle = await openIfThere(join(this.#source.path, basename(current.path)))
+      if (handle === null) return false
       this.#file = { number: current.number, handle }
       await previous?.handle.close()
       await syncFolder(this.#source.path)
     }
     await this.#file?.handle.datasync()
+    return true
   }
 
   async #logNumbers(): Promise<number[]> {
@@ -136,14 +149,9 @@ export class Barrier<M> {
 
   async #syncFile(number: number): Promise<void> {
     const path = join(this.#source.path, `${String(number).padStart(6, '0')}.log`)
-    let handle: FileHandle
-    try {
-      handle = await open(path, 'r+')
-    } catch (error) {
-      // The store deletes a log after its content is synced in a table file: then there is nothing to do.
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
-      throw error
-    }
+    const handle = await openIfThere(path)
+    // The store deletes a log after its content is synced in a table file: then there is nothing to do.
+    if (handle === null) return
     try {
       await handle.datasync()
     } finally {
@@ -155,6 +163,15 @@ export class Barrier<M> {
     await this.#running
     await this.#file?.handle.close()
     this.#file = null
+  }
+}
+
+async function openIfThere(path: string): Promise<FileHandle | null> {
+  try {
+    return await open(path, 'r+')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
   }
 }
 

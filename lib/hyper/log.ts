@@ -23,6 +23,9 @@ export interface Durable {
   readonly sync: boolean
 }
 
+/** Beside the core, in its user data. */
+const noteKey = 'kvswarm/note'
+
 /** The libraries are looked at once in the life of a process. */
 let checked = false
 
@@ -31,6 +34,7 @@ export class HyperLog implements Log {
   readonly generation: number
   /** For lib/hyper/ alone. */
   readonly core: Hypercore
+  #barrier: Barrier<Mark> | null = null
   #closed = false
 
   private constructor(name: LogName, generation: number, core: Hypercore) {
@@ -62,12 +66,17 @@ export class HyperLog implements Log {
         `log ${name.kind} ${generation} of ${name.node} is not ours`
       )
     }
+    log.#barrier = durable.barrier
     if (durable.sync) guard(log, durable.barrier)
     return log
   }
 
   get length(): number {
     return this.core.length
+  }
+
+  get bytes(): number {
+    return this.#closed ? 0 : this.core.core.state.byteLength
   }
 
   get writable(): boolean {
@@ -118,6 +127,21 @@ export class HyperLog implements Log {
     const { state } = this.core.core
     if (block >= state.length) return 0
     return state.byteLength - (await state.createTreeBatch().byteOffset(2 * block))
+  }
+
+  async note(): Promise<Uint8Array | null> {
+    this.#open()
+    return await this.core.getUserData(noteKey)
+  }
+
+  async setNote(note: Uint8Array): Promise<void> {
+    this.#open()
+    try {
+      await this.core.setUserData(noteKey, note)
+      await this.#barrier?.sync()
+    } catch (error) {
+      throw storageError(error, `writing to ${this.name.kind} log`)
+    }
   }
 
   treeHash(): Promise<Uint8Array> {

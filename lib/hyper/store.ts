@@ -13,15 +13,16 @@ import { readdirSync, renameSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import Corestore from 'corestore'
-import type Hypercore from 'hypercore'
+import Hypercore from 'hypercore'
 import HypercoreStorage from 'hypercore-storage'
 import Rache from 'rache'
 import { KVSwarmError, messageOf } from '../errors.ts'
-import type { OwnGeneration, OwnLogs } from '../ports.ts'
+import type { Log, OwnGeneration, OwnLogs } from '../ports.ts'
 import type { KeyPair, LogName, NodeId } from '../types.ts'
 import { idBytes, idOf } from '../wire/ids.ts'
 import { logNamespace, signedManifest } from '../wire/namespaces.ts'
 import { Barrier, syncFolder } from './barrier.ts'
+import { deleteCore, Reclaimer } from './delete-core.ts'
 import { fileIn, files, prepareDirectory, syncFile } from './datadir.ts'
 import { HyperLog } from './log.ts'
 import { logKey, Marks, type LastSession, type Mark } from './marks.ts'
@@ -57,7 +58,11 @@ export class Store implements OwnLogs {
   readonly #durability: 'sync' | 'os'
   /** How the last session ended; null when the marks were missing or damaged. */
   readonly last: LastSession | null
-  #known: Map<string, number[]>
+  readonly #known: Map<string, number[]>
+  readonly #reclaimer: Reclaimer
+  /** Generations that are being deleted; none is opened again before that is done. */
+  readonly #deleting = new Map<string, Promise<void>>()
+  #reclaimFailed: (error: unknown) => void = () => {}
 
   private constructor(
     options: StoreOptions,
@@ -77,6 +82,7 @@ export class Store implements OwnLogs {
     this.#durability = options.durability
     this.last = marks?.last ?? null
     this.#known = known
+    this.#reclaimer = new Reclaimer(corestore.storage, (error) => this.#reclaimFailed(error))
   }
 
   /**
@@ -112,7 +118,14 @@ export class Store implements OwnLogs {
     try {
       const keyPair = await corestore.createKeyPair('kvswarm/identity')
       if (readOnly) {
-        return new Store(options, corestore, keyPair, null, null, await namesInStore(corestore))
+        return new Store(
+          options,
+          corestore,
+          keyPair,
+          null,
+          null,
+          await namesInStore(corestore, idOf(keyPair.publicKey))
+        )
       }
       checkInternals(storage)
       const marks = await Marks.open(
@@ -128,7 +141,7 @@ export class Store implements OwnLogs {
       }
       // The identity itself must survive a power cut before anyone hears of it.
       await barrier.sync()
-      const known = await knownLogs(marks, corestore, existed)
+      const known = await knownLogs(marks, corestore, existed, idOf(keyPair.publicKey))
       await marks.begin()
       return new Store(options, corestore, keyPair, marks, barrier, known)
     } catch (error) {
@@ -184,7 +197,7 @@ export class Store implements OwnLogs {
         `generation ${generation} of the ${name.kind} log was used before`
       )
     }
-    await log.core.setUserData(nameKey, Buffer.from(JSON.stringify({ name, generation })))
+    await tag(log.core, name, generation)
     // Its number is used from here on, whatever becomes of it.
     await this.#barrier?.sync({
       name,
@@ -194,9 +207,10 @@ export class Store implements OwnLogs {
       hash: new Uint8Array(32)
     })
     const key = logKey(name)
+    const others = (this.#known.get(key) ?? []).filter((other) => other !== generation)
     this.#known.set(
       key,
-      [...(this.#known.get(key) ?? []), generation].toSorted((a, b) => a - b)
+      [...others, generation].toSorted((a, b) => a - b)
     )
     return log
   }
@@ -208,9 +222,48 @@ export class Store implements OwnLogs {
   }
 
   /** A log of another node, or one of ours for reading. */
-  peerLog(name: LogName, generation: number): Promise<HyperLog> {
+  async peerLog(name: LogName, generation: number): Promise<HyperLog> {
+    await this.#deleting.get(generationKey(name, generation))
     const core = this.#corestore.get({ manifest: manifestOf(name, generation), writable: false })
-    return HyperLog.open(name, generation, core)
+    const log = await HyperLog.open(name, generation, core)
+    // By its name it is found again when it is to be deleted.
+    if (log.length === 0 && !this.readOnly) await tag(core, name, generation)
+    return log
+  }
+
+  /** The generations of logs of one kind that lie here, ours and others'. Looks at every core: slow. */
+  async stored(kind: LogName['kind']): Promise<{ name: LogName; generation: number }[]> {
+    const found: { name: LogName; generation: number }[] = []
+    for await (const one of taggedLogs(this.#corestore)) if (one.name.kind === kind) found.push(one)
+    return found
+  }
+
+  /**
+   * Deletes a generation whole, with its mark; nothing when it is not here. Resolves when that is durable; the
+   * disk gets its space back later. It must not be open, but in one session of ours for serving it: `log`.
+   * @throws INTERNAL when it is open, IO_ERROR
+   */
+  delete(name: LogName, generation: number, log?: Log): Promise<void> {
+    const key = generationKey(name, generation)
+    const deleting = (this.#deleting.get(key) ?? Promise.resolve())
+      .catch(() => {})
+      .then(() => this.#delete(name, generation, log as HyperLog | undefined))
+    this.#deleting.set(key, deleting)
+    const done = (): void => {
+      if (this.#deleting.get(key) === deleting) this.#deleting.delete(key)
+    }
+    deleting.then(done, done)
+    return deleting
+  }
+
+  /** Called when space could not be given back to the file system; nothing is lost by that. */
+  onReclaimFailed(listener: (error: unknown) => void): void {
+    this.#reclaimFailed = listener
+  }
+
+  /** Resolves when the space of everything that was deleted is given back. */
+  reclaimed(): Promise<void> {
+    return this.#reclaimer.finish()
   }
 
   /** Serves the log on (and takes it in from) a connection; ends with the connection. */
@@ -219,12 +272,35 @@ export class Store implements OwnLogs {
   }
 
   async close(): Promise<void> {
+    await Promise.allSettled(this.#deleting.values())
+    await this.#reclaimer.close()
     await this.#corestore.close()
     // Whatever was still being written is synced now, so that a clean end is one on disk too.
     const clean = this.#barrier !== null && this.#barrier.failure === null
     await this.#barrier?.close()
     if (clean) await syncAllLogs(this.directory)
     await this.#marks?.close(clean)
+  }
+
+  async #delete(name: LogName, generation: number, log: HyperLog | undefined): Promise<void> {
+    const manifest = manifestOf(name, generation)
+    const discoveryKey = Hypercore.discoveryKey(Hypercore.key(manifest))
+    await log?.close()
+    if (await this.#corestore.storage.hasCore(discoveryKey)) {
+      const core = this.#corestore.get({ manifest, writable: false })
+      await core.ready()
+      const bytes = core.core.state.byteLength
+      const dataPointer = await deleteCore(this.#corestore, core)
+      this.#reclaimer.add(dataPointer, bytes)
+    }
+    if (name.node !== this.nodeId) return
+    // First the log, then its mark: a log of ours without a mark would never be found again.
+    await this.#barrier?.sync()
+    await this.#marks?.remove(name, generation)
+    const key = logKey(name)
+    const left = (this.#known.get(key) ?? []).filter((other) => other !== generation)
+    if (left.length > 0) this.#known.set(key, left)
+    else this.#known.delete(key)
   }
 
   async #openOwn(name: LogName, generation: number): Promise<HyperLog> {
@@ -275,10 +351,12 @@ function groupMarks(marks: readonly Mark[]): Map<string, number[]> {
 async function knownLogs(
   marks: Marks,
   corestore: Corestore,
-  existed: boolean
+  existed: boolean,
+  node: NodeId
 ): Promise<Map<string, number[]>> {
   const { last } = marks
-  const known = last === null && existed ? await namesInStore(corestore) : groupMarks(marks.all())
+  const known =
+    last === null && existed ? await namesInStore(corestore, node) : groupMarks(marks.all())
   const suspect = [...known].flatMap(([key, generations]) => {
     const name = parseLogKey(key)
     const unsynced = name.kind === 'outbox' && last?.durability === 'os' && !last.clean
@@ -289,28 +367,42 @@ async function knownLogs(
 }
 
 /** Finds our own logs by the names in their cores; slow, and only needed when the marks are lost. */
-async function namesInStore(corestore: Corestore): Promise<Map<string, number[]>> {
+async function namesInStore(corestore: Corestore, node: NodeId): Promise<Map<string, number[]>> {
   const known = new Map<string, number[]>()
+  for await (const { name, generation } of taggedLogs(corestore)) {
+    if (name.node !== node) continue
+    const key = logKey(name)
+    known.set(
+      key,
+      [...(known.get(key) ?? []), generation].toSorted((a, b) => a - b)
+    )
+  }
+  return known
+}
+
+/** The logs in the store that have their names in their cores. */
+async function* taggedLogs(
+  corestore: Corestore
+): AsyncGenerator<{ name: LogName; generation: number }> {
   for await (const discoveryKey of corestore.list()) {
     const core = corestore.get({ discoveryKey, writable: false })
     try {
       await core.ready()
       const data = await core.getUserData(nameKey)
       if (data === null) continue
-      const { name, generation } = JSON.parse(data.toString()) as {
-        name: LogName
-        generation: number
-      }
-      const key = logKey(name)
-      known.set(
-        key,
-        [...(known.get(key) ?? []), generation].toSorted((a, b) => a - b)
-      )
+      yield JSON.parse(data.toString()) as { name: LogName; generation: number }
     } finally {
       await core.close()
     }
   }
-  return known
+}
+
+async function tag(core: Hypercore, name: LogName, generation: number): Promise<void> {
+  await core.setUserData(nameKey, Buffer.from(JSON.stringify({ name, generation })))
+}
+
+function generationKey(name: LogName, generation: number): string {
+  return `${logKey(name)}/${generation}`
 }
 
 function parseLogKey(key: string): LogName {

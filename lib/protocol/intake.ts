@@ -4,7 +4,8 @@
  * Invariants:
  * - blocks are applied in the order of (generation, block), each exactly once: the cursor says from where;
  * - a generation that continues another is begun only when the earlier one is applied up to its end, which is
- *   the length that the later one names or what was acked of it, whichever is more; none is ever skipped;
+ *   the length that the later one names or what was acked of it, whichever is more; none is ever skipped, but
+ *   those that the writer has deleted since this very owner had applied them;
  * - what is acked is held durably, and contiguous from the cursor; what is held in the cursor's own generation
  *   is applied whatever comes after it, even while that is not known;
  * - of a removed writer nothing behind the cut-off is fetched, acked or applied;
@@ -44,6 +45,11 @@ export interface Intake {
   readonly links: ReadonlyMap<number, Position | null>
   /** The writer was removed, and nothing behind this counts. */
   readonly cutOff: Position | null
+  /**
+   * The writer has deleted every generation before this one, because the owner's index showed them applied; null:
+   * it has deleted none. An index that was restored from before that goes on here.
+   */
+  readonly oldest: number | null
 }
 
 export interface Range {
@@ -135,7 +141,7 @@ function endOf(intake: Intake, chain: readonly number[], at: number, whole: bool
  * Goes from the newest generation back to the cursor's.
  * @returns the chain, or the generation whose first block is not known and has to be read before
  */
-function chainOf({ newest, applied, links }: Intake): {
+function chainOf({ newest, applied, links, oldest }: Intake): {
   chain: number[] | null
   missing: number | null
 } {
@@ -148,6 +154,10 @@ function chainOf({ newest, applied, links }: Intake): {
   for (;;) {
     back.push(generation)
     if (generation === applied?.generation) break
+    if (oldest !== null && generation <= oldest) {
+      if (applied !== null) back.push(applied.generation)
+      break
+    }
     const before = links.get(generation)
     if (before === undefined) return { chain: null, missing: generation }
     // A link that leads nowhere (not back, or to a log without a block) is none. And a writer that was restored

@@ -21,6 +21,7 @@ import {
   rotateQuietBytes,
   rotateQuietMs
 } from '../../config/limits.ts'
+import { KVSwarmError } from '../errors.ts'
 import type { NodeId, Position } from '../types.ts'
 
 /** The generation of an outbox that is appended to. */
@@ -34,12 +35,17 @@ export interface Rotatable {
   readonly asked: boolean
 }
 
-/** The bounds of the decisions; for tests other ones than those of config/limits.ts. */
+/** The bounds of the decisions. */
 export interface RotationLimits {
+  /** An outbox that has grown to this goes on under its next generation. @default 67108864 */
   readonly bytes: number
+  /** So does a smaller one that has a receipt for everything, when it was quiet for `quietMs`. @default 4194304 */
   readonly quietBytes: number
+  /** Milliseconds. @default 30000 */
   readonly quietMs: number
+  /** So does one of at least this, when its storage node asks for it. @default 65536 */
   readonly askedBytesMin: number
+  /** A storage node asks, from half of this on, for what it keeps of applied outboxes. @default 67108864 */
   readonly appliedBytesMax: number
 }
 
@@ -49,6 +55,17 @@ export const rotationLimits: RotationLimits = {
   quietMs: rotateQuietMs,
   askedBytesMin: rotateAskedBytesMin,
   appliedBytesMax: inboxAppliedBytesMax
+}
+
+/** Those that are given, and the defaults. @throws INVALID_ARGUMENT */
+export function rotationOf(given: Partial<RotationLimits> = {}): RotationLimits {
+  for (const [name, value] of Object.entries(given)) {
+    if (Object.hasOwn(rotationLimits, name) && Number.isSafeInteger(value) && value > 0) continue
+    throw new KVSwarmError('INVALID_ARGUMENT', `rotation.${name} is ${String(value)}`, {
+      hint: `give whole numbers above 0 for any of ${Object.keys(rotationLimits).join(', ')}`
+    })
+  }
+  return { ...rotationLimits, ...given }
 }
 
 /** Whether the outbox goes on under the next generation. */

@@ -73,6 +73,22 @@ export interface HeadMessage extends Position {
   readonly id: number
 }
 
+/** A storage node to a writer: go on under a next generation, so that this one can be deleted when it is applied. */
+export interface RotateMessage {
+  readonly type: 'rotate'
+  /** The one that is meant; a later one is not. */
+  readonly generation: number
+}
+
+/**
+ * A writer to a storage node: earlier generations of the outbox are deleted, since the storage node's own index
+ * showed them applied. One whose index is older than that (it was restored) goes on from here.
+ */
+export interface OldestMessage {
+  readonly type: 'oldest'
+  readonly generation: number
+}
+
 export interface PingMessage {
   readonly type: 'ping' | 'pong'
   /** A pong has its ping's. @default 0, for who needs none */
@@ -87,6 +103,8 @@ export type Message =
   | HeadRequestMessage
   | HeadMessage
   | PingMessage
+  | RotateMessage
+  | OldestMessage
 
 const types = {
   hello: 0,
@@ -96,7 +114,9 @@ const types = {
   headRequest: 4,
   head: 5,
   ping: 6,
-  pong: 7
+  pong: 7,
+  rotate: 8,
+  oldest: 9
 } as const
 
 const noHash = '0'.repeat(64)
@@ -147,6 +167,9 @@ export const messageCodec: Codec<Message> = {
       case 'head':
         uint.preencode(state, message.id)
         return position.preencode(state, message)
+      case 'rotate':
+      case 'oldest':
+        return uint.preencode(state, message.generation)
       default:
         return uint.preencode(state, message.id ?? 0)
     }
@@ -169,6 +192,9 @@ export const messageCodec: Codec<Message> = {
       case 'head':
         uint.encode(state, message.id)
         return position.encode(state, message)
+      case 'rotate':
+      case 'oldest':
+        return uint.encode(state, message.generation)
       default:
         return uint.encode(state, message.id ?? 0)
     }
@@ -197,6 +223,10 @@ export const messageCodec: Codec<Message> = {
         return { type: 'ping', id: uint.decode(state) }
       case types.pong:
         return { type: 'pong', id: uint.decode(state) }
+      case types.rotate:
+        return { type: 'rotate', generation: uint.decode(state) }
+      case types.oldest:
+        return { type: 'oldest', generation: uint.decode(state) }
       default:
         throw corrupt(`message of type ${type}`)
     }

@@ -7,11 +7,20 @@
  * - a generation that may have lost a tail is never appended to: a new one continues it, and its first block
  *   says so;
  * - a flush is found again by its request id, so that the same request twice is appended once;
- * - every block carries the epoch in which it was written, and a mark stands before the first block of a new one.
+ * - every block carries the epoch in which it was written, and a mark stands before the first block of a new one;
+ * - a generation that has grown is ended and continued under the next one, and deleted whole when its owner's index
+ *   shows it applied (lib/protocol/rotation.ts); what was in it is remembered (memory.ts).
  */
+import { rotateLookMs } from '../../config/limits.ts'
 import { assert } from '../assert.ts'
 import { KVSwarmError } from '../errors.ts'
 import type { Log, OwnGeneration, OwnLogs } from '../ports.ts'
+import {
+  deletable,
+  rotationLimits,
+  shouldRotate,
+  type RotationLimits
+} from '../protocol/rotation.ts'
 import type { FlushPart, LogName, NodeId, Operation, Position } from '../types.ts'
 import {
   decodeBlock,
@@ -20,6 +29,7 @@ import {
   type DecodedBlock,
   type OutboxLength
 } from '../wire/blocks.ts'
+import { OutboxMemory } from './memory.ts'
 
 /** How much of an outbox's end is searched for a request that was sent before. */
 const searchBlocksMax = 4096
@@ -46,10 +56,16 @@ export interface OutboxEnvironment {
   mark(): { readonly configHash: string; readonly lengths: readonly OutboxLength[] }
   /** A generation was begun and can be announced. */
   begun(outbox: Outbox): void
+  /** A rotation failed; what was written before is not affected. */
+  rotationFailed(outbox: Outbox, error: unknown): void
+  /** @default those of config/limits.ts */
+  readonly limits?: RotationLimits
 }
 
 export class Outbox {
   readonly owner: NodeId
+  /** Its writer is looking what can be deleted. */
+  retiring = false
   readonly #name: LogName
   readonly #logs: OwnLogs
   readonly #environment: OutboxEnvironment
@@ -58,10 +74,23 @@ export class Outbox {
   #current: Log | null = null
   /** Where each generation that another continues ends, as the later one says. */
   readonly #ends = new Map<number, number>()
+  /** Generations that have no block, and were never announced. */
+  #empty: OwnGeneration[] = []
+  /** Deleted already, or about to be: no more part of the outbox. */
+  readonly #leftovers = new Map<number, Log>()
+  #memory = new OutboxMemory()
+  /** What the last block of an ended generation names. */
+  #next: number | null = null
   /** Epoch of the newest block. */
   #epoch = 0
   #queue: Pending[] = []
   #pumping: Promise<void> | null = null
+  /** Appends, marks and rotations, one after the other. */
+  #appending: Promise<unknown> = Promise.resolve()
+  #appendedAt = performance.now()
+  #rotateAfter = 0
+  #asked: number | null = null
+  #retiring: Promise<void> | null = null
   #closed = false
 
   private constructor(
@@ -87,24 +116,32 @@ export class Outbox {
   ): Promise<Outbox> {
     const name: LogName = { kind: 'outbox', node, owner }
     const found = await logs.ownGenerations(name)
-    // A generation without its first block was never announced: it stays unused for ever.
     const generations: OwnGeneration[] = []
+    const empty: OwnGeneration[] = []
     for (const generation of found) {
+      if (generation.log.length > 0) generations.push(generation)
+      else empty.push(generation)
+      // A session on it would keep it from being begun, or deleted.
       if (generation.log.length === 0) await generation.log.close()
-      else generations.push(generation)
     }
     const outbox = new Outbox(owner, name, logs, generations, environment)
+    outbox.#empty = empty
     for (const { log } of generations) {
       const head = await outbox.#read(log, 0)
       if (head?.type === 'head' && head.continues) {
         outbox.#ends.set(head.continues.generation, head.continues.length)
       }
+      const note = await log.note()
+      if (note !== null) outbox.#memory.load(note)
     }
     const newest = generations.at(-1)
-    if (newest?.whole) outbox.#current = newest.log
-    // What we have of it now is what a new generation continues: connected to its storage node, it could grow
-    // again by what that one still has.
-    else if (newest) outbox.#ends.set(newest.generation, newest.log.firstMissing(0))
+    if (newest?.whole) {
+      const last = await outbox.#read(newest.log, newest.log.length - 1)
+      if (last?.type === 'end') outbox.#next = last.next
+      else outbox.#current = newest.log
+      // What we have of it now is what a new generation continues: connected to its storage node, it could grow
+      // again by what that one still has.
+    } else if (newest) outbox.#ends.set(newest.generation, newest.log.firstMissing(0))
     if (newest) outbox.#epoch = await outbox.#newestEpoch(newest.log)
     return outbox
   }
@@ -123,10 +160,30 @@ export class Outbox {
   /** What the newest generation's signed record says that it continues. */
   get continues(): Position | null {
     const newest = this.#generations.at(-1)
-    const before = this.#generations.at(-2)
-    if (!newest || !before) return null
-    const length = this.#ends.get(before.generation)
-    return length === undefined ? null : { generation: before.generation, length }
+    if (!newest) return null
+    let before: Position | null = null
+    for (const [generation, length] of this.#ends) {
+      if (generation >= newest.generation || generation <= (before?.generation ?? -1)) continue
+      before = { generation, length }
+    }
+    return before
+  }
+
+  /** The oldest generation that is here; null: nothing was ever written. */
+  get oldest(): number | null {
+    return this.#generations[0]?.generation ?? null
+  }
+
+  /** Generations before the oldest one were here, and are deleted. */
+  get deleted(): boolean {
+    return this.#memory.generations > 0
+  }
+
+  /** Of all generations that are here. */
+  get bytes(): number {
+    let bytes = 0
+    for (const { log } of this.#generations) bytes += log.bytes
+    return bytes
   }
 
   /** The logs to be served to the storage node, oldest first. */
@@ -171,7 +228,7 @@ export class Outbox {
   /** Whether this flush's blocks are in this outbox, or were and are covered by a later generation of it. */
   async holds(part: FlushPart, request: Uint8Array): Promise<boolean> {
     const found = this.#generations.find(({ generation }) => generation === part.generation)
-    if (!found) return false
+    if (!found) return this.#memory.holds(part)
     // Lost with an unsynced tail: covers() tells.
     if (part.to > found.log.length) return this.#ends.has(part.generation)
     const content = await this.#read(found.log, part.from)
@@ -193,9 +250,41 @@ export class Outbox {
   /** Appends a mark: what follows is of a new epoch. Nothing when there is no outbox yet, or it has the mark. */
   async mark(epoch: number, configHash: string, lengths: readonly OutboxLength[]): Promise<void> {
     await this.#pumping
-    if (this.#current === null || this.#epoch >= epoch) return
-    await this.#current.append([encodeBlock({ type: 'mark', epoch, configHash, lengths })])
-    this.#epoch = epoch
+    await this.#alone(async () => {
+      if (this.#current === null || this.#epoch >= epoch) return
+      await this.#current.append([encodeBlock({ type: 'mark', epoch, configHash, lengths })])
+      this.#epoch = epoch
+    })
+  }
+
+  /** The owner asks for the next generation in place of this one. */
+  ask(generation: number): void {
+    if (generation !== this.generation) return
+    this.#asked = generation
+    void this.look(false)
+  }
+
+  /**
+   * Goes on under the next generation if it is time for that. Never rejects.
+   * @param receipted all of it has a receipt
+   */
+  look(receipted: boolean): Promise<void> {
+    return this.#alone(() => this.#rotateIfDue(receipted))
+  }
+
+  /**
+   * Deletes the generations that nobody needs any more.
+   * @param shown the cursor that the owner's signed, present index shows
+   * @returns whether there were any
+   */
+  async retire(shown: Position): Promise<boolean> {
+    await this.#retiring
+    const retiring = this.#retire(shown)
+    this.#retiring = retiring.then(
+      () => {},
+      () => {}
+    )
+    return await retiring
   }
 
   /** The part of an earlier append with this request id, if the end of the outbox still shows it. */
@@ -222,13 +311,15 @@ export class Outbox {
       }
       if (to !== -1) return { owner: this.owner, generation, from, to }
     }
-    return null
+    return this.#memory.find(this.owner, request)
   }
 
   /** Lets what is under way finish, and refuses what comes later. */
   async close(): Promise<void> {
     this.#closed = true
     await this.#pumping
+    await this.#appending
+    await this.#retiring
     for (const { log } of this.#generations) await log.close()
   }
 
@@ -240,14 +331,96 @@ export class Outbox {
       this.#queue = []
       // A block is of one epoch: that by which its operations were routed.
       for (const run of runsOf(group)) {
-        try {
-          await this.#appendGroup(run)
-        } catch (error) {
-          for (const pending of run) pending.reject(error)
-        }
+        await this.#alone(async () => {
+          try {
+            await this.#appendGroup(run)
+          } catch (error) {
+            for (const pending of run) pending.reject(error)
+            return
+          }
+          await this.#rotateIfDue(false)
+        })
       }
     }
     this.#pumping = null
+  }
+
+  /** Runs what appends, when nothing else does. */
+  #alone<T>(run: () => Promise<T>): Promise<T> {
+    const next = this.#appending.then(run)
+    this.#appending = next.catch(() => {})
+    return next
+  }
+
+  async #rotateIfDue(receipted: boolean): Promise<void> {
+    const log = this.#current
+    if (this.#closed || log === null || performance.now() < this.#rotateAfter) return
+    const { bytes, generation } = log
+    const quietMs = performance.now() - this.#appendedAt
+    const asked = this.#asked === generation
+    const { limits = rotationLimits } = this.#environment
+    if (!shouldRotate({ bytes, quietMs, receipted, asked }, limits)) return
+    try {
+      await this.#rotate(log)
+    } catch (error) {
+      this.#rotateAfter = performance.now() + rotateLookMs
+      this.#environment.rotationFailed(this, error)
+    }
+  }
+
+  /** Each step is durable before the next. */
+  async #rotate(log: Log): Promise<void> {
+    const next = this.#logs.nextGeneration(this.#name)
+    await log.append([encodeBlock({ type: 'end', next })])
+    // Whatever comes now, nothing is appended to it any more.
+    this.#current = null
+    this.#next = next
+    const begun = await this.#begin()
+    try {
+      await begun.append(this.#firstBlocks(this.#epoch))
+    } catch (error) {
+      await begun.close()
+      throw error
+    }
+    this.#begun(begun)
+  }
+
+  async #retire(shown: Position): Promise<boolean> {
+    const going = deletable(
+      this.#generations.map(({ generation }) => generation),
+      shown
+    )
+    const newest = this.#generations.at(-1)
+    if (this.#closed) return false
+    if (going.length === 0 || newest === undefined) {
+      await this.#sweep()
+      return false
+    }
+    const gone = this.#generations.slice(0, going.length)
+    for (const { log } of gone) await this.#memory.take(log, (block) => this.#read(log, block))
+    // What was in them is noted before they go.
+    await newest.log.setNote(this.#memory.note())
+    this.#generations = this.#generations.slice(going.length)
+    for (const { generation, log } of gone) this.#leftovers.set(generation, log)
+    for (const generation of this.#ends.keys()) {
+      // The last one says what its successor continues.
+      if (generation < (going.at(-1) as number)) this.#ends.delete(generation)
+    }
+    await this.#sweep()
+    return true
+  }
+
+  /** Deletes what is no more part of the outbox. */
+  async #sweep(): Promise<void> {
+    for (const [generation, log] of this.#leftovers) {
+      await this.#logs.delete(this.#name, generation, log)
+      this.#leftovers.delete(generation)
+    }
+    for (const { generation } of this.#empty.splice(0)) {
+      // One of them can have been begun since.
+      if (this.#generations.some((other) => other.generation === generation)) continue
+      await this.#logs.delete(this.#name, generation)
+    }
   }
 
   async #appendGroup(group: readonly Pending[]): Promise<void> {
@@ -265,22 +438,34 @@ export class Outbox {
       throw error
     }
     this.#epoch = Math.max(this.#epoch, epoch)
+    this.#appendedAt = performance.now()
     if (fresh) this.#begun(log)
     for (const [index, pending] of group.entries()) {
       const part = parts[index]
       assert(part && part.to > part.from, 'every flush is in some block')
-      const { from, to } = part
-      pending.resolve({
-        owner: this.owner,
-        generation: log.generation,
-        from: first + from,
-        to: first + to
-      })
+      const written = { generation: log.generation, from: first + part.from, to: first + part.to }
+      this.#memory.appended({ request: pending.request, ...written })
+      pending.resolve({ owner: this.owner, ...written })
     }
   }
 
+  /**
+   * The number that the generation before names, unless that was used: by a generation that has lost its blocks
+   * (it is not whole), or that began before a crash and was not noted in the one before.
+   */
   #begin(): Promise<Log> {
-    return this.#logs.begin(this.#name, this.#logs.nextGeneration(this.#name))
+    const next = this.#next
+    const highest = this.#logs.newestGeneration(this.#name) ?? 0
+    const free =
+      next !== null &&
+      (next > highest ||
+        (next === highest &&
+          this.#empty.some(({ generation, whole }) => generation === next && whole)))
+    this.#next = null
+    return this.#logs.begin(
+      this.#name,
+      free ? next : this.#logs.nextGeneration(this.#name)
+    )
   }
 
   /** A generation begins with what it continues, and with how far the writer's other outboxes are. */
@@ -303,6 +488,7 @@ export class Outbox {
     if (before) this.#ends.set(before.generation, this.#endOf(before))
     this.#generations = [...this.#generations, { generation: log.generation, log, whole: true }]
     this.#current = log
+    this.#asked = null
     this.#environment.begun(this)
   }
 

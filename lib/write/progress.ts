@@ -17,6 +17,7 @@ export class Progress {
   /** Announced as applied, and the head of the index that shows it. */
   #announced: { position: Position; head: Head }[] = []
   #results: number | null = null
+  #present: number | null = null
 
   constructor(owner: NodeId) {
     this.owner = owner
@@ -37,6 +38,11 @@ export class Progress {
     return this.#results
   }
 
+  /** The generation of its index that the storage node was in when it last told; null: it has not told yet. */
+  get present(): number | null {
+    return this.#present
+  }
+
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
@@ -53,6 +59,7 @@ export class Progress {
   /** The storage node says that it has applied everything up to `position`, as its index shows at `head`. */
   announce(position: Position, head: Head, results: number, viewHead: Head | null): void {
     this.#results = results
+    this.#present = head.generation
     this.ack(position)
     if (reaches(this.#applied, position)) return
     const last = this.#announced.at(-1)

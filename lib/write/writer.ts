@@ -6,9 +6,11 @@
  * - a request id that is in an outbox is not appended there again, whichever process asks;
  * - a wait that ends early behind the append says so: `durable: true` and the flush's id.
  */
-import { isKVSwarmError, KVSwarmError } from '../errors.ts'
+import { rotateLookMs } from '../../config/limits.ts'
+import { isKVSwarmError, KVSwarmError, messageOf } from '../errors.ts'
 import type { Head, OwnLogs, WaitOptions, WriteRequest } from '../ports.ts'
-import { comparePositions } from '../protocol/positions.ts'
+import { comparePositions, reaches } from '../protocol/positions.ts'
+import type { RotationLimits } from '../protocol/rotation.ts'
 import type {
   FlushPart,
   FlushResult,
@@ -53,10 +55,21 @@ export interface WriterEnvironment {
   readCursor(owner: NodeId): Promise<Position | null>
   /** The rejected operations of this node's outbox that the owner's index holds. */
   readRejections(owner: NodeId, wait: WaitOptions): Promise<Rejection[]>
+  /**
+   * The cursor for this node's outbox in the owner's signed index, if the view of it is of the generation that the
+   * owner has last told to be its present one; null: nothing can be told.
+   * @param present the generation of its index that the owner has told of
+   */
+  shownCursor(owner: NodeId, present: number): Promise<Position | null>
+  /** Old generations of the outbox were deleted: its owner is told from where it goes on. */
+  retired(outbox: Outbox): void
+  warn(message: string): void
   /** Lets the owner be reached, if it can be. */
   need(owner: NodeId): void
   /** How often the cursor is looked up while somebody waits and no message tells, milliseconds. */
   readonly pollMs: number
+  /** Of outbox generations. @default those of config/limits.ts */
+  readonly limits?: RotationLimits
 }
 
 interface Channel {
@@ -74,11 +87,14 @@ export class Writer {
   readonly #opening = new Map<NodeId, Promise<Channel>>()
   readonly #recent = new Map<string, Promise<FlushResult>>()
   #appending: Promise<unknown> = Promise.resolve()
+  /** Looks after outboxes that are quiet. */
+  readonly #looking: NodeJS.Timeout
   #marked = 0
   #closed = false
 
   private constructor(environment: WriterEnvironment) {
     this.#environment = environment
+    this.#looking = setInterval(() => this.#look(), rotateLookMs).unref()
   }
 
   /** Opens the outboxes that are on disk; nothing is written. */
@@ -107,6 +123,11 @@ export class Writer {
   applied(owner: NodeId, position: Position, head: Head, results: number): void {
     const channel = this.#channels.get(owner)
     channel?.progress.announce(position, head, results, this.#environment.viewHead(owner))
+  }
+
+  /** The storage node asks for the next generation of this node's outbox in place of this one. */
+  rotate(owner: NodeId, generation: number): void {
+    this.#channels.get(owner)?.outbox.ask(generation)
   }
 
   /** @throws as Engine.write */
@@ -167,8 +188,46 @@ export class Writer {
 
   async close(): Promise<void> {
     this.#closed = true
+    clearInterval(this.#looking)
     await this.#appending
     for (const { outbox } of this.#channels.values()) await outbox.close()
+  }
+
+  /** Small outboxes with a receipt for everything are rotated after a while. */
+  #look(): void {
+    for (const { outbox, progress } of this.#channels.values()) {
+      const { position } = outbox
+      if (position === null) continue
+      void outbox.look(reaches(progress.applied, position))
+      this.#retire(outbox, progress)
+    }
+  }
+
+  /** Deletes generations that the owner's index shows to be applied. */
+  #retire(outbox: Outbox, progress: Progress): void {
+    const { oldest, owner } = outbox
+    const { applied, present } = progress
+    if (this.#closed || applied === null || present === null || oldest === null) return
+    if (applied.generation <= oldest || outbox.retiring) return
+    const retiring = async (): Promise<void> => {
+      const shown = await this.#environment.shownCursor(owner, present)
+      if (shown !== null && !this.#closed && (await outbox.retire(shown))) {
+        this.#environment.retired(outbox)
+      }
+    }
+    outbox.retiring = true
+    retiring()
+      .catch((error: unknown) => {
+        // It is tried again when the owner tells more, or after a while.
+        if (!this.#closed) {
+          this.#environment.warn(
+            `old generations of the outbox for ${owner} could not be deleted: ${messageOf(error)}`
+          )
+        }
+      })
+      .finally(() => {
+        outbox.retiring = false
+      })
   }
 
   #append(request: WriteRequest, { signal }: WaitOptions): Promise<FlushResult> {
@@ -418,9 +477,15 @@ export class Writer {
     const outbox = await Outbox.open(node, owner, logs, {
       seen: () => this.#seen(owner),
       mark: () => ({ configHash: this.#environment.config().hash, lengths: this.#lengths() }),
-      begun: (begun) => this.#environment.begun(begun)
+      begun: (begun) => this.#environment.begun(begun),
+      rotationFailed: (_, error) =>
+        this.#environment.warn(
+          `the outbox for ${owner} could not go on under a next generation: ${messageOf(error)}`
+        ),
+      ...(this.#environment.limits ? { limits: this.#environment.limits } : {})
     })
     const progress = new Progress(owner)
+    progress.onChange(() => this.#retire(outbox, progress))
     this.#environment.onViewHead(owner, () => progress.viewMoved(this.#environment.viewHead(owner)))
     const channel = { outbox, progress, rejections: new Map(), readUpTo: null }
     this.#channels.set(owner, channel)

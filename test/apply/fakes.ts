@@ -56,6 +56,9 @@ export class FakeOutbox {
   readonly acks: Position[] = []
   readonly warnings: string[] = []
   readonly failures: unknown[] = []
+  /** Generations whose copy was deleted, in order. */
+  readonly deleted: number[] = []
+  deleteError: Error | null = null
   openMost = 0
   /** What the opening of a log waits for. */
   opening: Promise<void> = Promise.resolve()
@@ -92,6 +95,15 @@ export class FakeOutbox {
         this.open.add(log)
         this.openMost = Math.max(this.openMost, this.open.size)
         return log
+      },
+      delete: (_, generation) => {
+        this.deleted.push(generation)
+        if (this.deleteError) return Promise.reject(this.deleteError)
+        const stillOpen = [...this.open].some((log) => log.generation === generation)
+        if (stillOpen)
+          this.failures.push(new Error(`generation ${generation} is deleted while open`))
+        this.stored.delete(generation)
+        return Promise.resolve()
       },
       sync: () => Promise.resolve(),
       ready: () => this.ready(),
@@ -168,6 +180,9 @@ export class FakeOutbox {
   }
 }
 
+/** What a fake log says that each of its blocks has. */
+const blockBytes = 100
+
 interface Request {
   readonly block: number
   readonly resolve: (data: Uint8Array) => void
@@ -192,6 +207,11 @@ export class FakeLog implements Log {
 
   get length(): number {
     return this.#stored.length
+  }
+
+  /** A hundred for each block. */
+  get bytes(): number {
+    return this.length * blockBytes
   }
 
   append(): Promise<number> {
@@ -229,8 +249,16 @@ export class FakeLog implements Log {
     })
   }
 
-  bytesFrom(): Promise<number> {
-    return Promise.resolve(0)
+  bytesFrom(block: number): Promise<number> {
+    return Promise.resolve(Math.max(0, this.length - block) * blockBytes)
+  }
+
+  note(): Promise<null> {
+    return Promise.resolve(null)
+  }
+
+  setNote(): Promise<void> {
+    return Promise.resolve()
   }
 
   treeHash(): Promise<Uint8Array> {

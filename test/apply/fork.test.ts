@@ -35,6 +35,7 @@ test('a forked outbox on real logs', async (t) => {
       if (attach && b.peer) node.attach(log, b.peer.muxer)
       return log
     },
+    delete: (_, generation) => node.delete(name, generation),
     sync: () => node.sync(),
     ready: () => {},
     acked: () => {},

@@ -31,6 +31,7 @@ async function open(
         newestGeneration: () => 1,
         ownGenerations: () => Promise.resolve([{ generation: 1, log, whole }]),
         nextGeneration: () => 2,
+        delete: () => Promise.resolve(),
         begin: () => {
           begun++
           return Promise.resolve(log)
@@ -38,6 +39,10 @@ async function open(
       },
       openIndex: () => Promise.resolve(index),
       openInbox: () => Promise.reject(new Error('no writers')),
+      deleteInbox: () => Promise.resolve(),
+      storedInboxes: () => Promise.resolve([]),
+      isConnected: () => false,
+      askToRotate: () => {},
       knownGeneration: () => null,
       knownWriters: () => [],
       sync: () => Promise.resolve(),

@@ -25,10 +25,18 @@ export interface SwarmOptions {
   readonly capacities?: readonly number[]
   /** False: the nodes have their ids, but nothing is connected. @default true */
   readonly start?: boolean
+  /** When outboxes are rotated. */
+  readonly rotation?: KVSwarmOptions['rotation']
 }
 
 export async function makeSwarm(t: Test, options: SwarmOptions = {}): Promise<Swarm> {
-  const { storage: stores = 3, writers = 2, capacities = [5, 10, 7], start = true } = options
+  const {
+    storage: stores = 3,
+    writers = 2,
+    capacities = [5, 10, 7],
+    start = true,
+    rotation
+  } = options
   const folder = tmpdir(t)
   const hub = new MemoryHub()
   const names = {
@@ -56,6 +64,7 @@ export async function makeSwarm(t: Test, options: SwarmOptions = {}): Promise<Sw
       config,
       network: hub.network(),
       timeout: 15_000,
+      ...(rotation ? { rotation } : {}),
       ...extra
     })
     kv.on('warning', (message) => t.comment(`${name}: ${message}`))

@@ -28,6 +28,7 @@ function intake(
     end: partial.end ?? null,
     applied: partial.applied ?? null,
     cutOff: partial.cutOff ?? null,
+    oldest: partial.oldest ?? null,
     generations: new Map(partial.generations ?? []),
     links
   }
@@ -254,6 +255,7 @@ class Node {
       end: this.links.end,
       applied: this.applied,
       cutOff: null,
+      oldest: null,
       generations,
       links: this.links.all
     })

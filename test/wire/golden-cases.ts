@@ -5,6 +5,7 @@
 import { keyPair } from 'hypercore-crypto'
 import type { Key, Operation, Value } from '../../lib/types.ts'
 import { type Block, decodeBlock, encodeBlock } from '../../lib/wire/blocks.ts'
+import { decodeDeleted, encodeDeleted } from '../../lib/wire/deleted.ts'
 import { decodeFlushId, encodeFlushId, type FlushId } from '../../lib/wire/flush-id.ts'
 import {
   type GenerationRecord,
@@ -227,7 +228,9 @@ const messageCases: readonly [string, Message][] = [
   ['headRequest', { type: 'headRequest', id: 1 }],
   ['head', { type: 'head', id: 1, ...position }],
   ['ping', { type: 'ping', id: 2 }],
-  ['pong', { type: 'pong', id: 2 }]
+  ['pong', { type: 'pong', id: 2 }],
+  ['rotate', { type: 'rotate', generation: 1_700_000_000_000 }],
+  ['oldest', { type: 'oldest', generation: 1_700_000_000_000 }]
 ]
 
 const flushId: FlushId = {
@@ -237,6 +240,14 @@ const flushId: FlushId = {
     { owner, generation: 1_700_000_000_000, from: 1, to: 2 },
     { owner: third, generation: 5, from: 300, to: 302 }
   ]
+}
+
+const deleted = {
+  generations: [
+    { generation: 4, length: 300 },
+    { generation: 1_700_000_000_000, length: 2 }
+  ],
+  requests: [{ request, generation: 4, from: 298, to: 300 }]
 }
 
 const state = {
@@ -323,6 +334,12 @@ export const goldenCases: readonly GoldenCase[] = [
     name: `namespace: ${name}`,
     bytes: logNamespace(record.name, record.generation)
   })),
+  {
+    name: 'deleted generations',
+    bytes: encodeDeleted(deleted),
+    value: deleted,
+    decode: decodeDeleted
+  },
   ...messageCases.map(([name, value]) => ({
     name: `message: ${name}`,
     bytes: encodeMessage(value),

@@ -146,7 +146,9 @@ const messages: Message[] = [
   { type: 'headRequest', id: 0 },
   { type: 'head', id: largest, ...position },
   { type: 'ping', id: 70_000 },
-  { type: 'pong', id: 70_000 }
+  { type: 'pong', id: 70_000 },
+  { type: 'rotate', generation: largest },
+  { type: 'oldest', generation: 0 }
 ]
 
 test('messages: what is encoded comes back', (t) => {
@@ -177,7 +179,7 @@ test('messages: what is encoded comes back', (t) => {
 test('messages: any other form is refused', (t) => {
   const cases: Record<string, Uint8Array> = {
     nothing: Uint8Array.of(),
-    'unknown type': Uint8Array.of(8, 0),
+    'unknown type': Uint8Array.of(10, 0),
     'hello cut short': Uint8Array.of(0, 1, 5, 0),
     'hello with more behind it': Uint8Array.of(...encodeMessage(messages[0] as Message), 0),
     'records that are not there': Uint8Array.of(1, 5),
