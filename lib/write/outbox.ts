@@ -462,10 +462,7 @@ export class Outbox {
         (next === highest &&
           this.#empty.some(({ generation, whole }) => generation === next && whole)))
     this.#next = null
-    return this.#logs.begin(
-      this.#name,
-      free ? next : this.#logs.nextGeneration(this.#name)
-    )
+    return this.#logs.begin(this.#name, free ? next : this.#logs.nextGeneration(this.#name))
   }
 
   /** A generation begins with what it continues, and with how far the writer's other outboxes are. */

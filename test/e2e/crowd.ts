@@ -45,7 +45,15 @@ export class Crowd {
   /** Time for which everything stood still. */
   lookMs = 0
 
-  constructor(t: Test, site: Site, random: Random) {
+  readonly #load: Pick<Order, 'padding' | 'rotation'>
+
+  constructor(
+    t: Test,
+    site: Site,
+    random: Random,
+    load: Pick<Order, 'padding' | 'rotation'> = { padding: 0, rotation: {} }
+  ) {
+    this.#load = load
     this.#t = t
     this.#site = site
     this.#random = random
@@ -87,7 +95,8 @@ export class Crowd {
       seed: this.#random.int(0, 2 ** 31 - 1),
       next: this.facts.of(name).length,
       window,
-      tags: this.#tags.get(name) ?? []
+      tags: this.#tags.get(name) ?? [],
+      ...this.#load
     }
     return spawnSource(this.#t, 'test/e2e/load-writer.ts', [JSON.stringify(order)])
   }

@@ -18,6 +18,7 @@
 import { readFileSync, writeSync } from 'node:fs'
 import { Config } from '../../config/index.ts'
 import { KVSwarm } from '../../lib/index.ts'
+import type { RotationLimits } from '../../lib/protocol/rotation.ts'
 import { until } from '../helpers/events.ts'
 import { randomOf } from '../helpers/random.ts'
 import { operationsOf, type TagCount } from './load.ts'
@@ -34,6 +35,10 @@ export interface Order {
   readonly window: number
   /** Tags that this writer puts keys under. */
   readonly tags: readonly string[]
+  /** Bytes more in each value. */
+  readonly padding: number
+  /** When its outboxes are rotated. */
+  readonly rotation: Partial<RotationLimits>
 }
 
 /** One line on stdout, in the kernel's hands when it returns. */
@@ -61,7 +66,8 @@ const kv = new KVSwarm({
   storage: order.storage,
   config: Config.parse(readFileSync(order.configPath, 'utf8')),
   bootstrap: order.bootstrap,
-  timeout: Infinity
+  timeout: Infinity,
+  rotation: order.rotation
 })
 kv.on('error', fail)
 kv.on('warning', (message) => process.stderr.write(`${message}\n`))
@@ -80,7 +86,8 @@ function newFlush(): void {
     .slice(0, random.int(1, 3))
     .map((tag) => ({ tag, count: random.int(1, 3) }))
   say(`call ${n} ${tags.map(({ tag, count }) => `${tag}:${count}`).join(' ')}`)
-  for (const { key, value } of operationsOf(order.writer, n, tags)) kv.put(key, value)
+  for (const { key, value } of operationsOf(order.writer, n, tags, order.padding))
+    kv.put(key, value)
   called++
   underWay++
   finish(n, kv.flush()).catch(fail)

@@ -30,12 +30,17 @@ export interface Operation {
   readonly isLast: boolean
 }
 
-/** What a flush puts, in its order. */
-export function operationsOf(writer: string, n: number, tags: readonly TagCount[]): Operation[] {
+/** What a flush puts, in its order. @param padding bytes more in each value */
+export function operationsOf(
+  writer: string,
+  n: number,
+  tags: readonly TagCount[],
+  padding = 0
+): Operation[] {
   return tags.flatMap(({ tag, count }) => {
     const keys = Array.from({ length: count }, (_, i): Operation => {
       // Values of many lengths, so that blocks are of many sizes.
-      const value = `${writer} ${n} ${'.'.repeat((n * 7 + i * 31) % 200)}`
+      const value = `${writer} ${n} ${'.'.repeat(((n * 7 + i * 31) % 200) + padding)}`
       return { key: `{${tag}}/${writer}/${n}/${i}`, value, tag, isLast: false }
     })
     const last = { key: `{${tag}}/last`, value: `${writer} ${n}`, tag, isLast: true }
@@ -58,12 +63,17 @@ export interface Flush {
 /** All that the writers' callers were told, kept outside kvswarm. */
 export class Facts {
   readonly #flushes = new Map<string, Map<number, Flush>>()
+  readonly #receipts = new Map<string, number>()
   receipts = 0
   acks = 0
 
   /** Flushes of a writer in the order of their calls. */
   of(writer: string): Flush[] {
     return [...(this.#flushes.get(writer)?.values() ?? [])]
+  }
+
+  receiptsOf(writer: string): number {
+    return this.#receipts.get(writer) ?? 0
   }
 
   get writers(): string[] {
@@ -88,6 +98,7 @@ export class Facts {
       this.acks++
     } else if (word === 'receipt') {
       flush.receipted = true
+      this.#receipts.set(writer, this.receiptsOf(writer) + 1)
       this.receipts++
     } else throw new Error(`writer ${writer}: ${line}`)
   }
@@ -120,8 +131,13 @@ export interface Verdict {
 }
 
 /** Judges the final state by what the callers were told. */
-export function judge(facts: Facts, entries: readonly KVEntry[], config: Config): Verdict {
-  const judgement = new Judgement(entries, config)
+export function judge(
+  facts: Facts,
+  entries: readonly KVEntry[],
+  config: Config,
+  padding = 0
+): Verdict {
+  const judgement = new Judgement(entries, config, padding)
   for (const writer of facts.writers) judgement.writer(facts.of(writer))
   judgement.owners()
   return judgement
@@ -134,6 +150,7 @@ class Judgement implements Verdict {
   unknown = 0
   unknownApplied = 0
   readonly #config: Config
+  readonly #padding: number
   /** What is there and not explained yet. */
   readonly #found: Map<string, KVEntry>
   /** The state of each `last` key: the newest flush of each writer that was applied. */
@@ -144,8 +161,9 @@ class Judgement implements Verdict {
   readonly #highest = new Map<string, string>()
   readonly #stamps = new Set<string>()
 
-  constructor(entries: readonly KVEntry[], config: Config) {
+  constructor(entries: readonly KVEntry[], config: Config, padding: number) {
     this.#config = config
+    this.#padding = padding
     this.#found = new Map(entries.map((entry) => [String(entry.key), entry]))
     if (this.#found.size !== entries.length) this.faults.push('a key was listed twice')
     for (const entry of entries) {
@@ -168,7 +186,7 @@ class Judgement implements Verdict {
     for (const flush of flushes) {
       if (flush.parts === null) this.unknown++
       const byOwner = new Map<string, Operation[]>()
-      for (const operation of operationsOf(flush.writer, flush.n, flush.tags)) {
+      for (const operation of operationsOf(flush.writer, flush.n, flush.tags, this.#padding)) {
         const owner = this.#config.ownerOf(operation.key)
         byOwner.set(owner, [...(byOwner.get(owner) ?? []), operation])
       }
