@@ -4,19 +4,13 @@
  *
  * Invariants:
  * - one batch at a time, so there is one order;
- * - a writer takes no more than its share of a batch while others have something ready, and all of it otherwise;
- *   one writer leads each batch in turn and gets at least one block into it, and what is small gets into every
- *   batch, so that a single put never waits for the bulk of another writer;
+ * - the writers lead a batch in turn, and share it as lib/protocol/batch.ts says;
  * - receipts are told only after the append, which is behind the barrier;
  * - whoever waits for a turn between two batches is told, also when the loop ends.
  */
-import {
-  applyBytesMax,
-  applyOperationsMax,
-  applyOperationsPerWriterMax
-} from '../../config/limits.ts'
 import { KVSwarmError, messageOf } from '../errors.ts'
 import type { Head, Index, IndexChange } from '../ports.ts'
+import { compose } from '../protocol/batch.ts'
 import {
   evaluate,
   logId,
@@ -33,7 +27,7 @@ import {
   indexStateKey,
   type IndexState
 } from '../wire/records.ts'
-import type { Inbox, ReadyBlock } from './inbox.ts'
+import type { Inbox } from './inbox.ts'
 
 export interface ApplyEnvironment {
   readonly node: NodeId
@@ -159,37 +153,28 @@ export class ApplyLoop {
     )
   }
 
-  /**
-   * One batch. What does not lead gets equal parts of what the leader's share leaves, so that the batch is larger
-   * than applyOperationsMax only when the leader's next block alone is larger than its share.
-   */
+  /** One batch. */
   async #collect(): Promise<PlacedBlock[]> {
-    const [leader, ...others] = [...this.#inboxes.values()].filter((inbox) => inbox.isReady)
+    const ready = [...this.#inboxes.values()].filter((inbox) => inbox.isReady)
+    const [leader] = ready
     if (!leader) return []
     // It leads again when all the others did.
     this.#inboxes.delete(leader.writer)
     this.#inboxes.set(leader.writer, leader)
     const batch: PlacedBlock[] = []
-    let operations = 0
-    let bytes = 0
-    const add = (inbox: Inbox, taken: readonly ReadyBlock[]): void => {
-      for (const { generation, block, content, ...size } of taken) {
-        const { writer } = inbox
+    const turns = compose(ready)
+    for (let turn = turns.next(); !turn.done;) {
+      const { inbox, operationsMax, bytesMax, atLeastOne } = turn.value
+      const { writer } = inbox
+      const taken = { operations: 0, bytes: 0 }
+      for (const next of await inbox.take(operationsMax, bytesMax, atLeastOne)) {
+        const { generation, block, content, operations, bytes } = next
         batch.push({ writer, owner: this.#environment.node, generation, block, content })
-        operations += size.operations
-        bytes += size.bytes
+        taken.operations += operations
+        taken.bytes += bytes
       }
+      turn = turns.next(taken)
     }
-    const operationsLeft = applyOperationsMax - applyOperationsPerWriterMax
-    const bytesLeft = applyBytesMax / 2
-    const part = Math.max(1, Math.floor(operationsLeft / Math.max(1, others.length)))
-    for (const inbox of others) {
-      if (operations >= operationsLeft || bytes >= bytesLeft) break
-      const operationsMax = Math.min(part, operationsLeft - operations)
-      add(inbox, await inbox.take(operationsMax, bytesLeft - bytes, false))
-    }
-    const share = others.length === 0 ? applyOperationsMax : applyOperationsPerWriterMax
-    add(leader, await leader.take(share, applyBytesMax - bytes, true))
     return batch
   }
 

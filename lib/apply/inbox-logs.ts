@@ -14,6 +14,8 @@ export interface OpenLog {
   readonly log: Log
   /** Blocks that are here and behind the barrier, without a gap from the start or the cursor. */
   held: number
+  /** The first block at or after `from` that is not here. */
+  firstMissing(from: number): number
   readonly stops: (() => void)[]
 }
 
@@ -114,7 +116,8 @@ export class InboxLogs {
     try {
       const log = await this.#environment.open(generation, attach)
       if (this.#closed) return await log.close()
-      const opened: OpenLog = { log, held: 0, stops: [] }
+      const firstMissing = (from: number): number => log.firstMissing(from)
+      const opened: OpenLog = { log, held: 0, firstMissing, stops: [] }
       this.#opened.set(generation, opened)
       if (this.#going.has(generation)) return this.#drop(generation, opened)
       opened.stops.push(

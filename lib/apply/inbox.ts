@@ -13,12 +13,14 @@
 import { blockBytesTarget } from '../../config/limits.ts'
 import { isKVSwarmError, messageOf } from '../errors.ts'
 import type { Log } from '../ports.ts'
+import { ChainLinks } from '../protocol/chain-links.ts'
+import { fits } from '../protocol/batch.ts'
+import { arrivals } from '../protocol/holding.ts'
 import { plan, type Generation, type Plan, type Range } from '../protocol/intake.ts'
 import { comparePositions, later } from '../protocol/positions.ts'
 import type { NodeId, Position } from '../types.ts'
 import { decodeBlock, type DecodedBlock } from '../wire/blocks.ts'
 import { Backlog } from './backlog.ts'
-import { ChainLinks } from './chain-links.ts'
 import { InboxLogs } from './inbox-logs.ts'
 import { Wants } from './wants.ts'
 
@@ -246,8 +248,7 @@ export class Inbox {
         if (next === null) break
         operations += next.operations
         bytes += next.bytes
-        const fits = operations <= operationsMax && bytes <= bytesMax
-        if (!fits && !(atLeastOne && ready.length === 0)) {
+        if (!fits({ operationsMax, bytesMax, atLeastOne }, ready.length, { operations, bytes })) {
           // Kept for the next batch, unless it is one of the large ones.
           this.#peeked = next.bytes <= blockBytesTarget ? next : null
           break
@@ -316,12 +317,7 @@ export class Inbox {
 
   /** What arrived since the last time passes the barrier, then it is held. @returns false when that failed */
   async #makeDurable(): Promise<boolean> {
-    const arrived: { opened: { held: number }; to: number }[] = []
-    for (const [generation, opened] of this.#logs.all) {
-      const start = this.#applied?.generation === generation ? this.#applied.length : 0
-      const to = opened.log.firstMissing(Math.max(opened.held, start))
-      if (to > opened.held) arrived.push({ opened, to })
-    }
+    const arrived = arrivals(this.#logs.all, this.#applied)
     if (arrived.length === 0) return true
     try {
       await this.#environment.sync()

@@ -7,6 +7,7 @@
  */
 import { KVSwarmError } from '../errors.ts'
 import type { Index, IndexChange, Log, OwnLogs } from '../ports.ts'
+import { beginIndex } from '../protocol/startup.ts'
 import type { LogName, NodeId } from '../types.ts'
 import {
   decodeIndexState,
@@ -60,14 +61,7 @@ export async function openOwnIndex(
 
   const log = await logs.begin(name, logs.nextGeneration(name))
   const index = await openIndex(log)
-  const state: IndexState = newest
-    ? {
-        ...newest.state,
-        serial: newest.state.serial + 1,
-        counter: 0,
-        now: Math.max(now, newest.state.now)
-      }
-    : { epoch: config.epoch, configHash: config.hash, serial: 1, counter: 0, now }
+  const state = beginIndex(newest?.state ?? null, config, now)
   if (newest) {
     await copy(newest.index, index)
     await newest.index.close()

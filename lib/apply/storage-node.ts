@@ -10,7 +10,7 @@
 import type { Head, Index, IndexChange, IndexSnapshot, Log, OwnLogs } from '../ports.ts'
 import { rotateAskMs } from '../../config/limits.ts'
 import { messageOf } from '../errors.ts'
-import { zeroPosition } from '../protocol/positions.ts'
+import { membershipChange } from '../protocol/membership.ts'
 import { relieve, rotationLimits, type RotationLimits } from '../protocol/rotation.ts'
 import type { NodeId, Position } from '../types.ts'
 import {
@@ -181,16 +181,16 @@ export class StorageNode {
     checkConfig(this.#loop.state, config)
     const changes: IndexChange[] = []
     for (const inbox of this.#inboxes.values()) {
-      const named = config.writers.includes(inbox.writer)
-      if (named === inbox.authorised) continue
-      const key = cutOffKey(inbox.writer, node)
-      if (named) {
+      const { writer, authorised, acked, applied } = inbox
+      const named = config.writers.includes(writer)
+      const change = membershipChange({ named, authorised, acked, applied })
+      const key = cutOffKey(writer, node)
+      if (change.type === 'authorise') {
         inbox.authorise()
         changes.push({ key, value: null })
-      } else {
-        const cutOff = inbox.acked ?? inbox.applied ?? zeroPosition
-        inbox.remove(cutOff)
-        changes.push({ key, value: encodeCursor(cutOff) })
+      } else if (change.type === 'remove') {
+        inbox.remove(change.cutOff)
+        changes.push({ key, value: encodeCursor(change.cutOff) })
       }
     }
     this.#config = config

@@ -18,6 +18,7 @@ import HypercoreStorage from 'hypercore-storage'
 import Rache from 'rache'
 import { KVSwarmError, messageOf } from '../errors.ts'
 import type { Log, OwnGeneration, OwnLogs } from '../ports.ts'
+import { goesOnWithHashAt, nextGenerationAfter } from '../protocol/startup.ts'
 import type { KeyPair, LogName, NodeId } from '../types.ts'
 import { idBytes, idOf } from '../wire/ids.ts'
 import { logNamespace, signedManifest } from '../wire/namespaces.ts'
@@ -217,8 +218,8 @@ export class Store implements OwnLogs {
 
   /** max(highest known + 1, present Unix milliseconds): a restored copy never takes a number that was used. */
   nextGeneration(name: LogName): number {
-    const highest = this.#known.get(logKey(name))?.at(-1) ?? 0
-    return Math.max(highest + 1, Date.now())
+    const highest = this.#known.get(logKey(name))?.at(-1) ?? null
+    return nextGenerationAfter(highest, Date.now())
   }
 
   /** A log of another node, or one of ours for reading. */
@@ -318,9 +319,11 @@ export class Store implements OwnLogs {
   async #isWhole(log: HyperLog): Promise<boolean> {
     if (this.#marks === null) return true
     const mark = this.#marks.find(log.name, log.generation)
-    if (!mark || log.length < mark.length || log.firstMissing(0) < log.length) return false
-    if (mark.hashLength === 0) return true
-    const hash = await log.treeHashAt(mark.hashLength)
+    const { length } = log
+    const hashLength = goesOnWithHashAt(mark, { length, contiguous: log.firstMissing(0) })
+    if (mark === null || hashLength === null) return false
+    if (hashLength === 0) return true
+    const hash = await log.treeHashAt(hashLength)
     return Buffer.from(hash).equals(Buffer.from(mark.hash))
   }
 }

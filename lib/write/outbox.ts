@@ -15,6 +15,7 @@ import { rotateLookMs } from '../../config/limits.ts'
 import { assert } from '../assert.ts'
 import { KVSwarmError } from '../errors.ts'
 import type { Log, OwnGeneration, OwnLogs } from '../ports.ts'
+import { coverage, runsOf } from '../protocol/outbox.ts'
 import {
   deletable,
   rotationLimits,
@@ -210,10 +211,8 @@ export class Outbox {
    * @throws FLUSH_LOST when the part was lost with an unsynced tail
    */
   covers(position: Position | null, part: FlushPart): boolean {
-    if (position === null || position.generation < part.generation) return false
-    if (position.generation === part.generation) return position.length >= part.to
-    const end = this.#ends.get(part.generation)
-    if (end !== undefined && part.to > end) {
+    const covered = coverage(position, part, this.#ends)
+    if (covered === 'lost') {
       throw new KVSwarmError(
         'FLUSH_LOST',
         `blocks ${part.from} to ${part.to} of the outbox for ${part.owner} were lost here with unsynced writes, and may be lost altogether`,
@@ -222,7 +221,7 @@ export class Outbox {
         }
       )
     }
-    return true
+    return covered === 'covered'
   }
 
   /** Whether this flush's blocks are in this outbox, or were and are covered by a later generation of it. */
@@ -501,17 +500,6 @@ export class Outbox {
     }
     return 0
   }
-}
-
-/** Splits what waits into runs of one epoch, in order. */
-function runsOf(group: readonly Pending[]): Pending[][] {
-  const runs: Pending[][] = []
-  for (const pending of group) {
-    const run = runs.at(-1)
-    if (run && run[0]?.epoch === pending.epoch) run.push(pending)
-    else runs.push([pending])
-  }
-  return runs
 }
 
 function closedError(): KVSwarmError {

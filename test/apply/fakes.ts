@@ -1,6 +1,6 @@
 /** An outbox, an index and their surroundings in memory, for the storage node's side. */
 import { Inbox, type InboxEnvironment } from '../../lib/apply/inbox.ts'
-import type { ChainLinks } from '../../lib/apply/chain-links.ts'
+import type { ChainLinks } from '../../lib/protocol/chain-links.ts'
 import { KVSwarmError } from '../../lib/errors.ts'
 import type {
   Head,

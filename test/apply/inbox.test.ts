@@ -1,7 +1,7 @@
 // One writer's outbox as a storage node takes it in: generations, forks, what is asked for and what is given up.
 import { setImmediate as turn } from 'node:timers/promises'
 import test from 'tape'
-import { ChainLinks } from '../../lib/apply/chain-links.ts'
+import { ChainLinks } from '../../lib/protocol/chain-links.ts'
 import type { Inbox } from '../../lib/apply/inbox.ts'
 import { intakeBytesMax } from '../../config/limits.ts'
 import { KVSwarmError } from '../../lib/errors.ts'

@@ -1,6 +1,6 @@
 // What a storage node does next with an outbox: scripts, and a random model of generations and lost tails.
 import test from 'tape'
-import { ChainLinks } from '../../lib/apply/chain-links.ts'
+import { ChainLinks } from '../../lib/protocol/chain-links.ts'
 import { generationsOpenMax, plan, type Intake, type Plan } from '../../lib/protocol/intake.ts'
 import { later, reaches } from '../../lib/protocol/positions.ts'
 import type { Position } from '../../lib/types.ts'
