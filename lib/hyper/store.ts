@@ -18,7 +18,7 @@ import HypercoreStorage from 'hypercore-storage'
 import Rache from 'rache'
 import { KVSwarmError, messageOf } from '../errors.ts'
 import type { Log, OwnGeneration, OwnLogs } from '../ports.ts'
-import { goesOnWithHashAt, nextGenerationAfter } from '../protocol/startup.ts'
+import { goesOnWithHashAt, isSuspect, nextGenerationAfter } from '../protocol/startup.ts'
 import type { KeyPair, LogName, NodeId } from '../types.ts'
 import { idBytes, idOf } from '../wire/ids.ts'
 import { logNamespace, signedManifest } from '../wire/namespaces.ts'
@@ -362,8 +362,7 @@ async function knownLogs(
     last === null && existed ? await namesInStore(corestore, node) : groupMarks(marks.all())
   const suspect = [...known].flatMap(([key, generations]) => {
     const name = parseLogKey(key)
-    const unsynced = name.kind === 'outbox' && last?.durability === 'os' && !last.clean
-    return last === null || unsynced ? generations.map((generation) => ({ name, generation })) : []
+    return isSuspect(name.kind, last) ? generations.map((generation) => ({ name, generation })) : []
   })
   await marks.seal(suspect)
   return known

@@ -9,6 +9,7 @@
  * Source: design sections 4 (generations), 8 (steps 2 and 5).
  */
 import type { Position } from '../types.ts'
+import type { DecodedBlock } from '../wire/blocks.ts'
 
 /** Splits what waits into runs of one epoch, in order. */
 export function runsOf<T extends { readonly epoch: number }>(group: readonly T[]): T[][] {
@@ -37,4 +38,41 @@ export function coverage(
   }
   const end = ends.get(part.generation)
   return end !== undefined && part.to > end ? 'lost' : 'covered'
+}
+
+/**
+ * Where an outbox goes on after a start.
+ * @param newest its newest generation that has a block
+ * @returns `append` to it; or a new generation, and the number that an ended one names for it
+ */
+export function goOn(newest: {
+  /** Nothing of it that was announced can be missing. */
+  readonly whole: boolean
+  readonly last: DecodedBlock | null
+}): { readonly append: boolean; readonly next: number | null } {
+  if (!newest.whole) return { append: false, next: null }
+  if (newest.last?.type === 'end') return { append: false, next: newest.last.next }
+  return { append: true, next: null }
+}
+
+/** What is known of the numbers of an outbox's generations. */
+export interface Numbers {
+  /** What the end of the newest generation names; null: it was not ended. */
+  readonly named: number | null
+  /** The highest that was ever begun, as far as is known here. */
+  readonly highest: number | null
+  /** Generations without a block that have not lost any. */
+  readonly empty: readonly number[]
+  /** A number that was never used. */
+  readonly fresh: number
+}
+
+/**
+ * The number of the generation that begins: the one that the generation before names, unless that was used, by a
+ * generation that has lost its blocks or began before a crash and is known no more.
+ */
+export function numberToBegin({ named, highest, empty, fresh }: Numbers): number {
+  if (named === null) return fresh
+  if (highest === null || named > highest) return named
+  return named === highest && empty.includes(named) ? named : fresh
 }

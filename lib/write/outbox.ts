@@ -15,7 +15,7 @@ import { rotateLookMs } from '../../config/limits.ts'
 import { assert } from '../assert.ts'
 import { KVSwarmError } from '../errors.ts'
 import type { Log, OwnGeneration, OwnLogs } from '../ports.ts'
-import { coverage, runsOf } from '../protocol/outbox.ts'
+import { coverage, goOn, numberToBegin, runsOf } from '../protocol/outbox.ts'
 import {
   deletable,
   rotationLimits,
@@ -136,14 +136,17 @@ export class Outbox {
       if (note !== null) outbox.#memory.load(note)
     }
     const newest = generations.at(-1)
-    if (newest?.whole) {
-      const last = await outbox.#read(newest.log, newest.log.length - 1)
-      if (last?.type === 'end') outbox.#next = last.next
-      else outbox.#current = newest.log
+    if (newest) {
+      const { generation, log, whole } = newest
+      const last = whole ? await outbox.#read(log, log.length - 1) : null
+      const { append, next } = goOn({ whole, last })
+      if (append) outbox.#current = log
+      outbox.#next = next
       // What we have of it now is what a new generation continues: connected to its storage node, it could grow
       // again by what that one still has.
-    } else if (newest) outbox.#ends.set(newest.generation, newest.log.firstMissing(0))
-    if (newest) outbox.#epoch = await outbox.#newestEpoch(newest.log)
+      if (!whole) outbox.#ends.set(generation, log.firstMissing(0))
+      outbox.#epoch = await outbox.#newestEpoch(log)
+    }
     return outbox
   }
 
@@ -448,20 +451,15 @@ export class Outbox {
     }
   }
 
-  /**
-   * The number that the generation before names, unless that was used: by a generation that has lost its blocks
-   * (it is not whole), or that began before a crash and was not noted in the one before.
-   */
   #begin(): Promise<Log> {
-    const next = this.#next
-    const highest = this.#logs.newestGeneration(this.#name) ?? 0
-    const free =
-      next !== null &&
-      (next > highest ||
-        (next === highest &&
-          this.#empty.some(({ generation, whole }) => generation === next && whole)))
+    const number = numberToBegin({
+      named: this.#next,
+      highest: this.#logs.newestGeneration(this.#name),
+      empty: this.#empty.filter(({ whole }) => whole).map(({ generation }) => generation),
+      fresh: this.#logs.nextGeneration(this.#name)
+    })
     this.#next = null
-    return this.#logs.begin(this.#name, free ? next : this.#logs.nextGeneration(this.#name))
+    return this.#logs.begin(this.#name, number)
   }
 
   /** A generation begins with what it continues, and with how far the writer's other outboxes are. */
