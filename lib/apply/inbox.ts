@@ -67,8 +67,10 @@ export class Inbox {
   #working = false
   #again = false
   #appliedBytes = 0
-  /** The log that the number is of. */
+  /** The log of which that is. */
   #measured: Log | null = null
+  /** Blocks that were given to be applied, and are not yet. */
+  #taken: { readonly generation: number; readonly block: number; readonly bytes: number }[] = []
   #closed = false
   /** Why apply stopped it: a block that this node cannot apply yet. */
   #stopped: string | null = null
@@ -224,7 +226,9 @@ export class Inbox {
     if (before !== null && before.generation < position.generation) {
       this.#discardBefore(position.generation, before.generation)
     }
-    void this.#measure()
+    for (const { generation, block, bytes } of this.#taken.splice(0)) {
+      if (generation === position.generation && block < position.length) this.#appliedBytes += bytes
+    }
     this.work()
   }
 
@@ -236,6 +240,7 @@ export class Inbox {
    */
   async take(operationsMax: number, bytesMax: number, atLeastOne: boolean): Promise<ReadyBlock[]> {
     const ready: ReadyBlock[] = []
+    this.#taken = []
     if (!this.#isReadable) return ready
     const { apply } = this.#plan()
     const opened = apply && this.#logs.get(apply.generation)
@@ -254,6 +259,7 @@ export class Inbox {
           break
         }
         ready.push(next)
+        this.#taken.push({ generation: next.generation, block, bytes: next.bytes })
       }
     } catch (error) {
       if (isStorageFailure(error)) throw error
@@ -282,18 +288,13 @@ export class Inbox {
     this.#appliedBytes = 0
   }
 
-  async #measure(): Promise<void> {
-    const applied = this.#applied
-    const log = applied === null ? undefined : this.#logs.get(applied.generation)?.log
-    if (applied === null || log === undefined) return
+  /** A log that was opened for the cursor: what an earlier session has applied of it is here, unless it was dropped. */
+  #measure(log: Log, { length }: Position): void {
     this.#measured = log
-    try {
-      const behind = await log.bytesFrom(applied.length)
-      // Of a copy that was dropped before, less is here than the log has: then too much is counted.
-      if (this.#applied === applied) this.#appliedBytes = log.bytes - behind
-    } catch {
-      // It was closed meanwhile.
-    }
+    this.#appliedBytes =
+      length > 0 && log.has(0) && log.length > 0
+        ? Math.floor(log.bytes * Math.min(1, length / log.length))
+        : 0
   }
 
   get #isReadable(): boolean {
@@ -332,7 +333,9 @@ export class Inbox {
   #look(): void {
     this.#known = this.known
     const current = this.#applied && this.#logs.get(this.#applied.generation)?.log
-    if (current && current !== this.#measured) void this.#measure()
+    if (this.#applied && current && this.#measured?.generation !== current.generation) {
+      this.#measure(current, this.#applied)
+    }
     const next = this.#plan()
     if (next.chain !== null) this.#links.retain(next.chain)
     this.#answer(next)

@@ -21,7 +21,7 @@ import { makeSite, type Site } from './site.ts'
 const seconds = Number(process.env['KVSWARM_LOAD_SECONDS'] ?? 25)
 const faultSeconds = Number(process.env['KVSWARM_LOAD_FAULT_SECONDS'] ?? 3)
 /** A short run sees many rotations by small bounds; a long one takes those of the program. */
-const isShort = seconds < 120
+const isShort = seconds < 120 && process.env['KVSWARM_LOAD_BIG'] === undefined
 const load = isShort
   ? { padding: 300, rotation: { bytes: 65_536, askedBytesMin: 8_192 } }
   : { padding: 4000, rotation: {} }
