@@ -46,6 +46,19 @@ export const hintsMax = 16
 export const hintTimeoutMs = 10_000
 /** An owner that did not answer is asked again after so long; meanwhile a copy answers at once. */
 export const askAgainMs = 5_000
+/** Heads of which a storage node said that they show more as applied, and that a writer's view has not come to. */
+export const headsAwaitedMax = 64
+
+/** Keys of one tree node of an index; hyperbee makes at most 8. */
+export const indexNodeKeysMax = 16
+/** Tree nodes in one block: an apply batch changes at most some thousands. */
+export const indexBlockNodesMax = 65_536
+/** Levels of an index within a block: with 5 keys a node, 16 levels hold more than 10^11. */
+export const indexDepthMax = 48
+/** Blocks of one look-up: four keys and a child for each level, and much to spare. */
+export const indexReadBlocksMax = 512
+/** Blocks that a range fetches ahead: hyperbee looks at up to 2,048 tree nodes of up to 9 keys before it is read. */
+export const indexRangeBlocksAhead = 32_768
 
 /** An outbox goes on under its next generation when it has grown to this; the old one is deleted whole when applied. */
 export const rotateBytes: number = 64 * 1024 * 1024

@@ -17,6 +17,8 @@ declare module 'hypercore' {
     /** Requests made for this call; destroyRequests() ends them. */
     activeRequests?: unknown[]
     valueEncoding?: string
+    /** hyperbee's: told of each block that a read looks at. */
+    onseq?: (seq: number) => void
   }
 
   export interface ReplicationPeer {

@@ -3,6 +3,7 @@
  *
  * - apply() is one append (after the header block of a new tree), behind the barrier of its log;
  * - single gets go through the one long-lived tree, whose cache they share; a snapshot has its own;
+ * - a view is of somebody else's index: its blocks are checked before they are followed (bee-guard.ts);
  * - the extension stays on at both ends: it saves a distant reader two of three round trips (measured).
  */
 import Hyperbee from 'hyperbee'
@@ -19,6 +20,7 @@ import type {
   ReadOptions
 } from '../ports.ts'
 import type { NodeId } from '../types.ts'
+import { guardSession, faultOfBlocks, RangeCheck, ReadBudget } from './bee-guard.ts'
 import { cancellable, storageError, type HyperLog } from './log.ts'
 
 class BeeReader {
@@ -44,14 +46,14 @@ class BeeReader {
   }
 
   get(key: Uint8Array, options: ReadOptions = {}): Promise<Uint8Array | null> {
-    return readOne(this.tree, key, options)
+    return readOne(this.tree, this.node, key, options)
   }
 
   snapshot(): IndexSnapshot {
     const head = this.head
     // A checkout of an empty tree would follow it; there is nothing to read in one.
     if (head.length < 2) return new EmptySnapshot(head)
-    return new BeeSnapshot(this.tree.checkout(head.length), head)
+    return new BeeSnapshot(this.tree.checkout(head.length), this.node, head)
   }
 
   onHead(listener: () => void): () => void {
@@ -91,6 +93,7 @@ export class BeeIndex extends BeeReader implements Index {
 
 export class BeeView extends BeeReader implements IndexView {
   static async open(log: HyperLog): Promise<BeeView> {
+    guardSession(log.core, log.name.node)
     const view = new BeeView(log)
     await view.tree.ready()
     return view
@@ -139,15 +142,17 @@ function boundHints(tree: Hyperbee, log: HyperLog): void {
 class BeeSnapshot implements IndexSnapshot {
   readonly head: Head
   readonly #tree: Hyperbee
+  readonly #node: NodeId
   #closed = false
 
-  constructor(tree: Hyperbee, head: Head) {
+  constructor(tree: Hyperbee, node: NodeId, head: Head) {
     this.#tree = tree
+    this.#node = node
     this.head = head
   }
 
   get(key: Uint8Array, options: ReadOptions = {}): Promise<Uint8Array | null> {
-    return readOne(this.#tree, key, options)
+    return readOne(this.#tree, this.#node, key, options)
   }
 
   async *range(
@@ -155,9 +160,10 @@ class BeeSnapshot implements IndexSnapshot {
     options: ReadOptions = {}
   ): AsyncGenerator<{ key: Uint8Array; value: Uint8Array }> {
     const activeRequests: unknown[] = []
+    const check = new RangeCheck(this.#node, range)
     const stream = this.#tree.createReadStream(
       { ...range, limit: range.limit ?? -1 },
-      { activeRequests, wait: options.wait !== false }
+      { activeRequests, wait: options.wait !== false, onseq: check.budget.spend }
     )
     const iterator = stream[Symbol.asyncIterator]()
     try {
@@ -166,11 +172,12 @@ class BeeSnapshot implements IndexSnapshot {
         const step = await cancellable(
           options,
           'the next entry',
-          () => iterator.next().catch(notHere),
+          () => iterator.next().catch((error: unknown) => cannotRead(error, this.#node)),
           activeRequests
         )
         if (step.done) return
         const { key, value } = step.value
+        check.take(key)
         if (value !== null) yield { key, value }
       }
     } finally {
@@ -207,22 +214,29 @@ class EmptySnapshot implements IndexSnapshot {
 
 async function readOne(
   tree: Hyperbee,
+  owner: NodeId,
   key: Uint8Array,
   options: ReadOptions
 ): Promise<Uint8Array | null> {
   const wait = options.wait !== false
+  const onseq = new ReadBudget(owner).spend
   const node: Node | null = await cancellable(options, 'a block of the index', (activeRequests) =>
-    tree.get(key, { activeRequests, wait }).catch(notHere)
+    tree
+      .get(key, { activeRequests, wait, onseq })
+      .catch((error: unknown) => cannotRead(error, owner))
   )
   return node === null ? null : node.value
 }
 
-/** A read with `wait: false` came to a block that is elsewhere: that must not look like "no such key". */
-function notHere(error: unknown): never {
+/**
+ * A read failed: by blocks that make no sense, or, with `wait: false`, by a block that is elsewhere: that must not
+ * look like "no such key".
+ */
+function cannotRead(error: unknown, owner: NodeId): never {
   if ((error as { code?: string }).code === 'BLOCK_NOT_AVAILABLE') {
     throw new KVSwarmError('OWNER_UNREACHABLE', 'a block of the index is not on this machine', {
       hint: 'connect, or read without `wait: false`'
     })
   }
-  throw error
+  throw faultOfBlocks(error, owner) ?? error
 }

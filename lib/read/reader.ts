@@ -18,6 +18,7 @@ import type {
 import type { Entry, NodeId } from '../types.ts'
 import { remaining } from '../wait.ts'
 import { dataKey, dataRange, decodeEntry } from '../wire/records.ts'
+import { corrupt } from '../wire/show.ts'
 import type { OwnerView } from './views.ts'
 
 export interface ReaderEnvironment {
@@ -90,7 +91,8 @@ export class Reader {
     try {
       const opening = this.#environment.owners().map(async (owner) => {
         const view = await this.#current(owner, options, started)
-        sources.push(new Source(owner, view.snapshot(), range, options))
+        const ownerOf = (key: Uint8Array): NodeId => this.#environment.ownerOf(key)
+        sources.push(new Source(owner, view.snapshot(), range, options, ownerOf))
       })
       await all(opening)
       yield* this.#merge(sources, range.reverse === true, limit)
@@ -164,6 +166,14 @@ export class Reader {
 
   /** Says of a failed read whose index it was, and how far it is known. */
   #reading(error: unknown, owner: NodeId, head: Head): unknown {
+    if (isKVSwarmError(error, 'CORRUPT')) {
+      if (error.message.includes(owner)) return error
+      return new KVSwarmError(
+        'CORRUPT',
+        `the index of storage node ${owner} makes no sense: ${error.message}`,
+        { hint: error.hint, cause: error }
+      )
+    }
     if (!isKVSwarmError(error, 'TIMEOUT', 'OWNER_UNREACHABLE')) return error
     return new KVSwarmError(
       'OWNER_UNREACHABLE',
@@ -180,6 +190,7 @@ export class Reader {
 class Source {
   readonly owner: NodeId
   readonly #snapshot: IndexSnapshot
+  readonly #ownerOf: (key: Uint8Array) => NodeId
   readonly #entries: AsyncIterator<{ key: Uint8Array; value: Uint8Array }>
   next: Entry | null = null
 
@@ -187,10 +198,12 @@ class Source {
     owner: NodeId,
     snapshot: IndexSnapshot,
     range: IndexRange,
-    options: EngineReadOptions
+    options: EngineReadOptions,
+    ownerOf: (key: Uint8Array) => NodeId
   ) {
     this.owner = owner
     this.#snapshot = snapshot
+    this.#ownerOf = ownerOf
     // The limit is over all owners together; each may have to give that many.
     this.#entries = snapshot.range(dataRange(range), options)[Symbol.asyncIterator]()
   }
@@ -201,7 +214,14 @@ class Source {
 
   async advance(): Promise<void> {
     const step = await this.#entries.next()
-    this.next = step.done ? null : decodeEntry(step.value.key, step.value.value)
+    if (step.done) {
+      this.next = null
+      return
+    }
+    const entry = decodeEntry(step.value.key, step.value.value)
+    // Each owner answers for its own slices; what it says of others' nobody has asked it.
+    if (this.#ownerOf(entry.key) !== this.owner) throw corrupt('an entry of another storage node')
+    this.next = entry
   }
 
   async close(): Promise<void> {

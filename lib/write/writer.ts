@@ -385,12 +385,7 @@ export class Writer {
     this.#environment.need(owner)
     const look = (): void => {
       progress.viewMoved(viewHead(owner))
-      this.#environment.readCursor(owner).then(
-        (cursor) => cursor && progress.seen(cursor),
-        () => {
-          // Not to be had now: the next look, or a message, will tell.
-        }
-      )
+      progress.look()
     }
     const timer = setInterval(look, pollMs)
     look()
@@ -484,7 +479,10 @@ export class Writer {
         ),
       ...(this.#environment.limits ? { limits: this.#environment.limits } : {})
     })
-    const progress = new Progress(owner)
+    const progress = new Progress(owner, {
+      end: () => outbox.position,
+      readCursor: () => this.#environment.readCursor(owner)
+    })
     progress.onChange(() => this.#retire(outbox, progress))
     this.#environment.onViewHead(owner, () => progress.viewMoved(this.#environment.viewHead(owner)))
     const channel = { outbox, progress, rejections: new Map(), readUpTo: null }
