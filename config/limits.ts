@@ -90,8 +90,50 @@ export const applyOperationsPerWriterMax = 500
 /** Connections in all, and for ids that the configuration does not name. */
 export const connectionsMax = 1024
 export const connectionsUnnamedMax = 64
+/** Handshakes that others have begun and not finished; each holds a socket buffer of 64 KiB. Named ids redial fast. */
+export const handshakesMax = 256
+/** Of those, for ids that the configuration does not name, and for any one id. */
+export const handshakesUnnamedMax = 16
+export const handshakesPerIdMax = 16
+/** A handshake that came to nothing is forgotten after so long; hyperdht forgets it after 10 s. */
+export const handshakeMs = 10_000
+/** Dials under way at once; a dial to a dead peer holds its place for seconds. */
+export const dialsMax = 256
+/** A joined peer without a connection is put forward again this often, since hyperswarm forgets some. */
+export const nudgeIntervalMs = 5_000
+/** The other side's first bytes follow its end of the handshake at once, half a round trip behind. */
+export const firstBytesTimeoutMs = 3_000
+/** What an orderly end of the network may take: it tells the DHT, which may not answer. */
+export const networkCloseTimeoutMs = 1_500
+/** What waits to be sent together in one frame; upstream's 8 MiB and a message do not fit into one. */
+export const batchBytesMax: number = 256 * 1024
+/** A frame that comes in: a batch and one block. */
+export const frameBytesMax: number = blockBytesMax + 2 * batchBytesMax
+/** A frame from a peer that has nothing to give us but questions. */
+export const frameBytesReaderMax: number = 2 * batchBytesMax
+/** What may wait for a peer that does not read: a few blocks of the largest size. */
+export const sendBytesMax: number = 4 * blockBytesMax
+/** Channels that a peer may have open on a connection: ours, and one for each core that is served on it. */
+export const channelsMax = 4_096
+export const channelsUnnamedMax = 256
+/** What opens a channel: names and a capability, about 120 B. It is kept as long as the channel. */
+export const channelOpenBytesMax = 1_024
+/** Requests of one peer for one core; hypercore makes at most 512. */
+export const requestsMax = 8_192
+/** So far above our own length a peer may claim single blocks; 4 KiB are kept for each 32,768 of them. */
+export const blocksAheadMax: number = 2 ** 24
+/** Generation records of one peer, at once and a second: each costs the check of a signature, about 0.1 ms. */
+export const recordsBurstMax = 1_024
+export const recordsPerSecondMax = 64
+/** A log's next generation is taken up so long after the one before at the earliest: each one opens a core. */
+export const generationIntervalMs = 250
+/** What first blocks of an outbox's generations say is remembered for so many; about 100 B each. */
+export const linksMax = 4_096
 /** One message of our channel; the largest carry generation records. */
 export const messageBytesMax: number = 64 * 1024
+/** Messages of our channel that wait for a slow peer, in all. */
+export const queueMessagesMax = 4_096
+export const queueBytesMax: number = 16 * messageBytesMax
 /** Our channel's ping; a silent death is noticed only after 16 s otherwise (measured). */
 export const pingIntervalMs = 2_000
 export const pingTimeoutMs = 8_000

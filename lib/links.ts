@@ -4,9 +4,16 @@
  * Invariants: one link for each node; nothing is served before the peer's hello; a log is attached only to the
  * links that may have it; ids that the configuration does not name share a small number of connections.
  */
-import { connectionsMax, connectionsUnnamedMax } from '../config/limits.ts'
+import {
+  channelsUnnamedMax,
+  connectionsMax,
+  connectionsUnnamedMax,
+  frameBytesReaderMax,
+  recordsBurstMax,
+  recordsPerSecondMax
+} from '../config/limits.ts'
 import { KVSwarmError } from './errors.ts'
-import { frameBytesReaderMax } from './hyper/mux.ts'
+import { Allowance } from './hyper/allowance.ts'
 import { internalsOf } from './hyper/replication.ts'
 import { newPeerCounters, openPeer, type MessageCodec, type Peer } from './hyper/peer.ts'
 import { Watchdog } from './hyper/watchdog.ts'
@@ -137,6 +144,7 @@ export class Links {
       .open({
         keyPair,
         accepts: (id) => this.#accepts(id),
+        named: (id) => this.#environment.named(id),
         onConnection: (connection) => this.#connected(connection)
       })
       .catch((error: unknown) => {
@@ -233,6 +241,7 @@ export class Links {
     }
     this.#watchdog.watch(connection, cores)
     let link: Link | null = null
+    const records = new Allowance(recordsBurstMax, recordsPerSecondMax)
     openPeer<LinkMessage>(
       connection,
       codec,
@@ -244,6 +253,11 @@ export class Links {
         },
         onMessage: (message) => {
           if (!link || link.closed) return
+          if (message.type === 'records' && !records.take(message.records.length)) {
+            throw new KVSwarmError('PROTOCOL_ERROR', `node ${id} sends records without end`, {
+              hint: 'it is faulty or hostile: look at it'
+            })
+          }
           if (message.type === 'hello') this.#greeted(link, message)
           else this.#environment.received(link, message)
         },
@@ -257,7 +271,9 @@ export class Links {
       {
         counters: this.#counters,
         // Who is not in the configuration has nothing to give but questions.
-        ...(this.#environment.named(id) ? {} : { frameBytesMax: frameBytesReaderMax })
+        ...(this.#environment.named(id)
+          ? {}
+          : { frameBytesMax: frameBytesReaderMax, channelsMax: channelsUnnamedMax })
       }
     )
   }

@@ -6,12 +6,13 @@
  */
 import { setMaxListeners } from 'node:events'
 import { Config } from '../config/index.ts'
-import { receiptPollMs } from '../config/limits.ts'
+import { generationIntervalMs, receiptPollMs } from '../config/limits.ts'
 import { StorageNode } from './apply/storage-node.ts'
 import { isKVSwarmError, KVSwarmError, messageOf } from './errors.ts'
 import { BeeIndex, BeeView } from './hyper/bee.ts'
 import type { HyperLog } from './hyper/log.ts'
 import { logKey } from './hyper/marks.ts'
+import { Newest } from './hyper/newest.ts'
 import { StateFile } from './hyper/state-file.ts'
 import { Store } from './hyper/store.ts'
 import { hyperswarmNetwork } from './hyper/swarm.ts'
@@ -77,6 +78,12 @@ export class LocalEngine implements Engine {
   readonly #warnings: string[] = []
   readonly #roles = new Map<Role, number>()
   readonly #reader: Reader
+  /** Records of generations, as peers tell them. */
+  readonly #news = new Newest<{ record: GenerationRecord; bytes: Uint8Array }>(
+    generationIntervalMs,
+    (one, other) => one.record.generation > other.record.generation,
+    ({ record, bytes }) => this.#keep(record, bytes)
+  )
   #writer!: Writer
   #config: Config | null
   #links: Links | null = null
@@ -232,6 +239,7 @@ export class LocalEngine implements Engine {
 
   async #close(): Promise<void> {
     this.#endCalls(closedError())
+    this.#news.close()
     await this.#changing
     await this.#storageOpening?.catch(() => {})
     const links = this.#links
@@ -545,7 +553,13 @@ export class LocalEngine implements Engine {
       this.#follow(known)
       return
     }
-    this.#state.setRecord(logKey(name), bytes).then(
+    this.#news.offer(logKey(name), { record, bytes })
+  }
+
+  #keep(record: GenerationRecord, bytes: Uint8Array): void {
+    const known = this.#knownRecord(record.name)
+    if (this.#closing || (known && known.generation >= record.generation)) return
+    this.#state.setRecord(logKey(record.name), bytes).then(
       () => this.#follow(record),
       (error: unknown) => this.#failed(error)
     )

@@ -175,6 +175,8 @@ export interface NetworkOptions {
   readonly keyPair: KeyPair
   /** Asked before a connection is accepted or dialled. */
   readonly accepts: (id: NodeId) => boolean
+  /** True when the configuration names the id: strangers get fewer unfinished handshakes. @default all are named */
+  readonly named?: (id: NodeId) => boolean
   readonly onConnection: (connection: Connection) => void
 }
 

@@ -85,6 +85,8 @@ declare module 'corestore' {
     discoveryKey?: Uint8Array
     keyPair?: { publicKey: Uint8Array; secretKey: Uint8Array }
     writable?: boolean
+    /** False: a truncation that its signer has signed is not taken over. */
+    allowFork?: boolean
     active?: boolean
   }
 

@@ -226,7 +226,8 @@ class Cursor {
   numbers(tag: number, max: number): number[] {
     const inner = this.field(tag)
     const numbers: number[] = []
-    while (inner !== null && !inner.done) {
+    if (inner === null) return numbers
+    while (!inner.done) {
       if (numbers.length >= max) throw new Error(`a tree node of over ${max} numbers`)
       numbers.push(inner.#number())
     }

@@ -5,32 +5,29 @@
  *   buffered for whoever says so).
  * - Frames that we send are at most `batchBytesMax`, or one message if that is larger: upstream's batches of
  *   8 MiB and a message do not fit into a frame, and break the connection.
- * - What the peer does not read is buffered up to `sendBytesMax`, channels that it opens are counted: above
- *   that the connection ends.
+ * - What the peer does not read is buffered up to `sendBytesMax`, channels that it opens are counted, and so are
+ *   its requests: above that the connection ends.
  * - Whatever is thrown while a peer's bytes are decoded ends that connection and nothing else. Upstream
  *   throws TypeError and RangeError on, out of the event loop, which ends the process: bytes of a peer must
  *   not be able to do that.
  */
 import type NoiseSecretStream from '@hyperswarm/secret-stream'
 import Protomux, { type Channel, type ChannelOptions, type State } from 'protomux'
-import { blockBytesMax } from '../../config/limits.ts'
+import {
+  batchBytesMax,
+  channelOpenBytesMax,
+  channelsMax,
+  frameBytesMax,
+  sendBytesMax
+} from '../../config/limits.ts'
 import { KVSwarmError, messageOf } from '../errors.ts'
 import { withEar } from './replication.ts'
 
-/** What waits to be sent together in one frame. */
-export const batchBytesMax: number = 256 * 1024
-/** A frame that comes in: a batch and one block. */
-export const frameBytesMax: number = blockBytesMax + 2 * batchBytesMax
-/** A frame from a peer that has nothing to give us but questions. */
-export const frameBytesReaderMax: number = 2 * batchBytesMax
-/** What may wait for a peer that does not read: a few blocks of the largest size. */
-export const sendBytesMax: number = 4 * blockBytesMax
-/** Channels that a peer may have opened in the life of a connection; one for each core. */
-export const channelsMax = 65_536
-
 export interface MuxOptions {
-  /** Bytes of the largest frame that the peer may send. @default frameBytesMax */
+  /** Bytes of the largest frame that the peer may send. @default limits.frameBytesMax */
   readonly frameBytesMax?: number
+  /** Channels that the peer may have open at a time. @default limits.channelsMax */
+  readonly channelsMax?: number
   /** Told before the connection is destroyed. */
   readonly onViolation?: (kind: 'oversized' | 'malformed' | 'backlog', reason: Error) => void
 }
@@ -70,8 +67,14 @@ export class BoundedMux extends Protomux {
   }
 
   protected override _onopensession(state: State): Promise<void> | null {
-    if (this._remote.length >= channelsMax) {
-      this.#violated('backlog', `${channelsMax} channels opened by the peer`)
+    const max = this.#options.channelsMax ?? channelsMax
+    if (this._remote.length >= max) {
+      this.#violated('backlog', `${max} channels opened by the peer`)
+      return null
+    }
+    // Its names are kept as long as the channel waits to be paired.
+    if (state.end - state.start > channelOpenBytesMax) {
+      this.#violated('oversized', `a channel with a name of ${state.end - state.start} bytes`)
       return null
     }
     return super._onopensession(state)

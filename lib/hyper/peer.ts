@@ -13,17 +13,19 @@
  */
 import type NoiseSecretStream from '@hyperswarm/secret-stream'
 import type { Channel, Encoding, Sender, State } from 'protomux'
-import { messageBytesMax, pingIntervalMs, pingTimeoutMs } from '../../config/limits.ts'
+import {
+  messageBytesMax,
+  pingIntervalMs,
+  pingTimeoutMs,
+  queueBytesMax,
+  queueMessagesMax
+} from '../../config/limits.ts'
 import { assert } from '../assert.ts'
 import { isKVSwarmError, KVSwarmError, messageOf } from '../errors.ts'
 import type { Connection } from '../ports.ts'
 import type { NodeId } from '../types.ts'
 import { protocolName } from '../wire/messages.ts'
 import { BoundedMux } from './mux.ts'
-
-/** Messages that wait for a slow peer, in all. */
-export const queueMessagesMax = 4096
-export const queueBytesMax: number = 16 * messageBytesMax
 
 /** Sent and answered in here; the codec knows them, handlers never see them. */
 export interface Liveness {
@@ -78,8 +80,10 @@ export interface PeerOptions {
   readonly pingIntervalMs?: number
   /** Milliseconds. @default limits.pingTimeoutMs */
   readonly pingTimeoutMs?: number
-  /** Bytes of the largest frame; smaller for peers that have nothing to give. @default mux.frameBytesMax */
+  /** Bytes of the largest frame; smaller for peers that have nothing to give. @default limits.frameBytesMax */
   readonly frameBytesMax?: number
+  /** Channels that the peer may have open at a time. @default limits.channelsMax */
+  readonly channelsMax?: number
 }
 
 /** The channel to one peer. */
@@ -183,6 +187,7 @@ class ChannelPeer<M extends { readonly type: string }> implements Peer<M> {
 
     this.#mux = new BoundedMux(connection.stream as NoiseSecretStream, {
       ...(options.frameBytesMax === undefined ? {} : { frameBytesMax: options.frameBytesMax }),
+      ...(options.channelsMax === undefined ? {} : { channelsMax: options.channelsMax }),
       onViolation: (kind, reason) => {
         this.#counters[kind] += 1
         this.#reason ??= reason

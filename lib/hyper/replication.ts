@@ -3,14 +3,14 @@
  * start that they are still so, and an ear on what peers claim to have.
  */
 import type { ChannelOptions, MessageOptions } from 'protomux'
+import { blocksAheadMax, requestsMax } from '../../config/limits.ts'
 import { KVSwarmError } from '../errors.ts'
 
-/** The channel on which a hypercore is replicated, and the places of two of its messages. */
+/** The channel on which a hypercore is replicated, and the places of three of its messages. */
 const channelProtocol = 'hypercore/alpha'
+const requestMessage = 1
 const bitfieldMessage = 7
 const rangeMessage = 8
-/** So far above our own length a peer may claim single blocks; 4 KiB are kept for each 32,768 of them. */
-export const blocksAheadMax: number = 2 ** 24
 
 /** A block that somebody here waits for. */
 export interface BlockRequest {
@@ -106,6 +106,7 @@ const peerShape: Readonly<Record<string, Kind>> = {
   _remoteContiguousLength: 'number',
   'remoteRequests.size': 'number',
   'stats.wireData.rx': 'number',
+  'wireRequest.place': 'number',
   'wireBitfield.place': 'number',
   'wireRange.place': 'number',
   _remoteHasBlock: 'function'
@@ -129,6 +130,7 @@ export function checkInternals(session: unknown): void {
     try {
       const peer = sample(Peer as PeerClass, core)
       missing.push(...mismatches('peer', peer, peerShape))
+      if (at(peer, 'wireRequest.place') !== requestMessage) missing.push('peer.wireRequest')
       if (at(peer, 'wireBitfield.place') !== bitfieldMessage) missing.push('peer.wireBitfield')
       if (at(peer, 'wireRange.place') !== rangeMessage) missing.push('peer.wireRange')
       if (at(peer, 'core') !== core) missing.push('peer.core')
@@ -235,10 +237,23 @@ export function withEar(options: ChannelOptions, refuse: (what: string) => void)
   return {
     ...options,
     messages: messages.map((message, place) => {
+      if (place === requestMessage) return counted(message, refuse)
       if (place === bitfieldMessage) return listen(message, bitfieldSpan)
       if (place === rangeMessage) return listen(message, rangeSpan)
       return message
     })
+  }
+}
+
+/** Requests wait here until they can be answered; the watchdog would count them only once a second. */
+function counted(message: MessageOptions, refuse: (what: string) => void): MessageOptions {
+  return {
+    ...message,
+    onmessage: (content, channel) => {
+      const { size } = (channel.userData as ReplicationPeer).remoteRequests
+      if (size > requestsMax) return refuse(`${size} requests of one core wait`)
+      return message.onmessage(content, channel)
+    }
   }
 }
 

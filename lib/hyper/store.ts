@@ -6,6 +6,8 @@
  *   key is accepted and kept (measured).
  * - Nothing replicates the store as a whole: logs are attached one by one to the connections that may have
  *   them (attach()), since anyone who knows a core's key could read it otherwise.
+ * - No log is ever truncated: who signs a shorter one under a higher fork number is not followed. What was read
+ *   or acked of it stays as it is.
  * - The store opens with a recovery mode that reports a damaged write-ahead log instead of cutting it off,
  *   and without upstream's habit of deleting that log on one kind of damage.
  */
@@ -225,7 +227,11 @@ export class Store implements OwnLogs {
   /** A log of another node, or one of ours for reading. */
   async peerLog(name: LogName, generation: number): Promise<HyperLog> {
     await this.#deleting.get(generationKey(name, generation))
-    const core = this.#corestore.get({ manifest: manifestOf(name, generation), writable: false })
+    const core = this.#corestore.get({
+      manifest: manifestOf(name, generation),
+      writable: false,
+      allowFork: false
+    })
     const log = await HyperLog.open(name, generation, core)
     // By its name it is found again when it is to be deleted.
     if (log.length === 0 && !this.readOnly) await tag(core, name, generation)
@@ -307,6 +313,7 @@ export class Store implements OwnLogs {
   async #openOwn(name: LogName, generation: number): Promise<HyperLog> {
     const core: Hypercore = this.#corestore.get({
       manifest: manifestOf(name, generation),
+      allowFork: false,
       ...(this.readOnly ? { writable: false } : { keyPair: this.keyPair })
     })
     if (this.#barrier === null) return await HyperLog.open(name, generation, core)

@@ -19,7 +19,18 @@ import { networkInterfaces } from 'node:os'
 import HyperDHT, { type DhtOptions } from 'hyperdht'
 import Hyperswarm from 'hyperswarm'
 import type NoiseSecretStream from '@hyperswarm/secret-stream'
-import { connectionsMax, redialBackoffsMs } from '../../config/limits.ts'
+import {
+  connectionsMax,
+  dialsMax,
+  firstBytesTimeoutMs,
+  handshakeMs,
+  handshakesMax,
+  handshakesPerIdMax,
+  handshakesUnnamedMax,
+  networkCloseTimeoutMs,
+  nudgeIntervalMs,
+  redialBackoffsMs
+} from '../../config/limits.ts'
 import { KVSwarmError } from '../errors.ts'
 import type { Network, NetworkOptions } from '../ports.ts'
 import type { NodeId } from '../types.ts'
@@ -28,18 +39,8 @@ import { isLoopback, parseBootstrap } from './bootstrap.ts'
 import { bindError, destroyDht } from './dht.ts'
 import { LiveConnections, StreamConnection } from './connection.ts'
 
-/** Dials under way at once; a dial to a dead peer holds its place for seconds. */
-export const dialsMax = 256
-/** Handshakes that others have begun with us and not finished; each holds a socket buffer of 64 KiB. */
-export const handshakesMax = 256
 /** Randomness in hyperswarm's back-off. */
 const jitterMs = 100
-/** A joined peer without a connection is put forward again this often. */
-export const nudgeIntervalMs = 5_000
-/** The other side's first bytes follow its end of the handshake at once, half a round trip behind. */
-const firstBytesTimeoutMs = 3_000
-/** What an orderly end may take: it tells the DHT, which may not answer. */
-const closeTimeoutMs = 1_500
 
 export interface HyperswarmOptions {
   /** Bootstrap nodes of a private swarm, 'host:port' each. @default the public DHT's */
@@ -84,6 +85,8 @@ class SwarmNetwork implements Network {
   readonly #joined = new Set<NodeId>()
   /** Open by what upstream says, but nothing has come from the other side yet. */
   readonly #unproven = new Set<StreamConnection>()
+  /** Handshakes that others have begun, oldest first, until their connection comes or their time is over. */
+  #begun: { readonly id: NodeId; readonly at: number }[] = []
 
   constructor(dhtOptions: DhtOptions) {
     this.#dhtOptions = dhtOptions
@@ -180,11 +183,11 @@ class SwarmNetwork implements Network {
     this.#joined.clear()
     // The connections first: what is in the middle of something ends while its streams still close well.
     for (const connection of this.#unproven) connection.destroy()
-    await within(closeTimeoutMs, this.#live?.close())
+    await within(networkCloseTimeoutMs, this.#live?.close())
     // Tells the DHT that this node is gone; without an answer it ends all the same. The sockets have to go
     // from below: hyperswarm, asked again, would wait for the same answer.
-    if (!(await within(closeTimeoutMs, swarm.destroy()))) {
-      await within(closeTimeoutMs, dht.destroy({ force: true }))
+    if (!(await within(networkCloseTimeoutMs, swarm.destroy()))) {
+      await within(networkCloseTimeoutMs, dht.destroy({ force: true }))
     }
   }
 
@@ -205,7 +208,20 @@ class SwarmNetwork implements Network {
     for (const one of this.#swarm?.server._holepunches ?? []) {
       if (one !== null && one.rawStream !== null) unfinished += 1
     }
-    return unfinished >= handshakesMax
+    if (unfinished >= handshakesMax || !this.#mayBegin(id)) return true
+    this.#begun.push({ id, at: performance.now() })
+    return false
+  }
+
+  /** Strangers share a few unfinished handshakes, so that they hold up nobody whom the configuration names. */
+  #mayBegin(id: NodeId): boolean {
+    const named = (one: NodeId): boolean => this.#options?.named?.(one) !== false
+    const since = performance.now() - handshakeMs
+    this.#begun = this.#begun.filter(({ at }) => at >= since)
+    const pending = [...this.#begun.map((one) => one.id)]
+    for (const { remoteId } of this.#unproven) pending.push(remoteId)
+    if (pending.filter((one) => one === id).length >= handshakesPerIdMax) return false
+    return named(id) || pending.filter((one) => !named(one)).length < handshakesUnnamedMax
   }
 
   #onConnection(stream: NoiseSecretStream): void {
@@ -220,6 +236,10 @@ class SwarmNetwork implements Network {
       received: socket.bytesReceived ?? 0,
       sent: socket.bytesTransmitted ?? 0
     }))
+    if (!stream.isInitiator) {
+      const begun = this.#begun.findIndex((one) => one.id === connection.remoteId)
+      if (begun !== -1) this.#begun.splice(begun, 1)
+    }
     if (this.#options?.accepts(connection.remoteId) !== true) {
       // Admitted when it was dialled, no longer now: not dialled again before admit().
       this.#swarm?.leavePeer(key)

@@ -16,7 +16,7 @@
  * reconnecting does not heal costs a connection now and then, not one every few seconds.
  */
 import type NoiseSecretStream from '@hyperswarm/secret-stream'
-import { watchdogIntervalMs, watchdogPatienceMs } from '../../config/limits.ts'
+import { requestsMax, watchdogIntervalMs, watchdogPatienceMs } from '../../config/limits.ts'
 import { KVSwarmError } from '../errors.ts'
 import type { Connection } from '../ports.ts'
 import type { NodeId } from '../types.ts'
@@ -39,8 +39,6 @@ const busyFactor = 6
 const theirsFactor = 2
 /** Patience doubles at most so often. */
 const strikesMax = 6
-/** Requests of one peer for one core; hypercore makes at most 512. */
-export const requestsMax = 8192
 
 export interface Intervention {
   readonly remoteId: NodeId

@@ -4,10 +4,8 @@
  * Invariant: at most linksMax are remembered. Of a longer chain the end that is nearest to the cursor is: what lies
  * behind it is walked again when that much is applied.
  */
+import { linksMax } from '../../config/limits.ts'
 import type { Position } from '../types.ts'
-
-/** About 100 B each; a writer makes a generation when it may have lost a tail, or when one has grown large. */
-export const linksMax = 4096
 
 export class ChainLinks {
   readonly #max: number

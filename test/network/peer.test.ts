@@ -1,11 +1,16 @@
 import type NoiseSecretStream from '@hyperswarm/secret-stream'
 import Protomux, { type Encoding } from 'protomux'
 import test from 'tape'
-import { blockBytesMax, messageBytesMax } from '../../config/limits.ts'
+import {
+  blockBytesMax,
+  frameBytesReaderMax,
+  messageBytesMax,
+  queueMessagesMax
+} from '../../config/limits.ts'
 import { KVSwarmError } from '../../lib/errors.ts'
 import { MemoryHub } from '../../lib/hyper/memory-network.ts'
-import { BoundedMux, frameBytesReaderMax } from '../../lib/hyper/mux.ts'
-import { openPeer, queueMessagesMax } from '../../lib/hyper/peer.ts'
+import { BoundedMux } from '../../lib/hyper/mux.ts'
+import { openPeer } from '../../lib/hyper/peer.ts'
 import type { Connection } from '../../lib/ports.ts'
 import { encodeMessage, type Message, protocolName } from '../../lib/wire/messages.ts'
 import { until } from '../helpers/events.ts'
