@@ -20,7 +20,7 @@ import { type Profile, startProfile, stopProfile } from './profiler.ts'
 /** Between two looks at something that sends no event. */
 const lookMs = 2
 /** No single wait of a benchmark may take longer. */
-const patienceMs = 120_000
+const patienceMs = 40_000
 
 export interface OpenOrder {
   readonly directory: string
@@ -74,7 +74,20 @@ export interface ReadOrder {
   readonly valueBytes: number
 }
 
+/** Many nodes in one process: their directories, from a common beginning. */
+export interface CrowdOrder extends Omit<OpenOrder, 'directory'> {
+  readonly directories: readonly string[]
+}
+
+export interface StreamOrder {
+  readonly count: number
+  /** Puts between two flushes, each of which is waited for. */
+  readonly batch: number
+  readonly valueBytes: number
+}
+
 let kv: KVSwarm | null = null
+let crowd: KVSwarm[] = []
 let bootstrap: BootstrapNode | null = null
 
 function node(): KVSwarm {
@@ -91,7 +104,12 @@ async function until(holds: () => Promise<boolean>, what: string): Promise<void>
 }
 
 async function open(order: OpenOrder): Promise<string> {
-  kv = new KVSwarm({
+  kv = await opened(order)
+  return kv.nodeId
+}
+
+async function opened(order: OpenOrder): Promise<KVSwarm> {
+  const node = new KVSwarm({
     storage: order.directory,
     ...(order.config === null ? {} : { config: Config.parse(order.config) }),
     network: hyperswarmNetwork({ bootstrap: [order.bootstrap], host: order.host }),
@@ -99,13 +117,55 @@ async function open(order: OpenOrder): Promise<string> {
     coordination: 'single',
     timeout: patienceMs
   })
-  kv.on('warning', (message) => process.stderr.write(`warning: ${message}\n`))
-  kv.on('error', (error) => {
+  node.on('warning', (message) => process.stderr.write(`warning: ${message}\n`))
+  node.on('error', (error) => {
     process.stderr.write(`error: ${error.message}\n`)
     process.exit(1)
   })
-  await kv.ready()
-  return kv.nodeId
+  await node.ready()
+  return node
+}
+
+async function openCrowd({ directories, ...order }: CrowdOrder): Promise<string[]> {
+  for (const directory of directories) crowd.push(await opened({ ...order, directory }))
+  return crowd.map(({ nodeId }) => nodeId)
+}
+
+/** Each of the crowd writes so many keys and waits for its receipt, all at the same time. */
+async function crowdWrites({
+  first,
+  each,
+  valueBytes
+}: Parameters<Commands['crowdWrites']>[0]): Promise<void> {
+  await Promise.all(
+    crowd.map(async (node, i) => {
+      for (let n = 0; n < each; n++) {
+        const number = first + i * each + n
+        node.put(keyOf(number), valueOf(number, valueBytes))
+      }
+      await node.flush({ receipt: true }).catch(async (error: unknown) => {
+        const { outboxes, views, peers } = await node.status()
+        const state = { at: Date.now(), node: node.nodeId, outboxes, views, peers }
+        process.stderr.write(`not receipted: ${JSON.stringify(state)}\n`)
+        throw error
+      })
+    })
+  )
+}
+
+/** Puts and flushes one after the other, as a program does that copies something into kvswarm. */
+async function stream({ count, batch, valueBytes }: StreamOrder): Promise<void> {
+  for (let n = 0; n < count;) {
+    const to = Math.min(n + batch, count)
+    for (; n < to; n++) node().put(keyOf(n), valueOf(n, valueBytes))
+    await node().flush()
+  }
+}
+
+async function list(): Promise<number> {
+  let count = 0
+  for await (const _ of node().list()) count++
+  return count
 }
 
 /** Takes part in the swarm; resolves when these nodes are connected. */
@@ -198,7 +258,9 @@ async function runBootstrap({ host }: { readonly host: string }): Promise<string
 
 async function close(): Promise<void> {
   await kv?.close()
+  await Promise.all(crowd.map((one) => one.close()))
   await bootstrap?.close()
+  crowd = []
   kv = null
   bootstrap = null
 }
@@ -212,6 +274,17 @@ export interface Commands {
   /** Gets the keys, so many at a time; resolves with the milliseconds for all. */
   readMany(order: { readonly keys: readonly number[]; readonly inFlight: number }): Promise<number>
   status(): Promise<Status>
+  /** Opens more nodes in this process; resolves with the ids of all of them. */
+  openCrowd(order: CrowdOrder): Promise<string[]>
+  startCrowd(): Promise<void>
+  crowdWrites(order: {
+    readonly first: number
+    readonly each: number
+    readonly valueBytes: number
+  }): Promise<void>
+  stream(order: StreamOrder): Promise<void>
+  /** All entries of the swarm; resolves with how many there are. */
+  list(): Promise<number>
   /** Resolves with 'host:port'. */
   runBootstrap(order: { readonly host: string }): Promise<string>
   /** Milliseconds of the processor that this process has taken, all threads. */
@@ -229,6 +302,13 @@ export const commands: Commands = {
   read,
   readMany,
   status: () => node().status(),
+  openCrowd,
+  startCrowd: async () => {
+    await Promise.all(crowd.map((one) => one.connect()))
+  },
+  crowdWrites,
+  stream,
+  list,
   runBootstrap,
   processor: () => {
     const { user, system } = process.cpuUsage()
