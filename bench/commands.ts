@@ -20,7 +20,7 @@ import { type Profile, startProfile, stopProfile } from './profiler.ts'
 /** Between two looks at something that sends no event. */
 const lookMs = 2
 /** No single wait of a benchmark may take longer. */
-const patienceMs = 40_000
+const patienceMs = 300_000
 
 export interface OpenOrder {
   readonly directory: string

@@ -33,6 +33,8 @@ export const lockRetryMaxMs = 70
 export const headWaitMs = 2_000
 /** A cached head is believed for so long without asking when `fresh` is not set and nobody pushes news. */
 export const receiptPollMs = 500
+/** While nobody tells, a cursor that does not move is looked up less and less often, down to this. */
+export const receiptPollMaxMs = 5_000
 
 /** Explicit block requests under way for one writer's outbox. */
 export const intakeBlocksMax = 64
@@ -127,6 +129,9 @@ export const recordsBurstMax = 1_024
 export const recordsPerSecondMax = 64
 /** A log's next generation is taken up so long after the one before at the earliest: each one opens a core. */
 export const generationIntervalMs = 250
+/** Warnings of a node, at once and a second: peers cause most of them, and must not fill a log. */
+export const warningsBurstMax = 50
+export const warningsPerSecondMax = 0.2
 /** What first blocks of an outbox's generations say is remembered for so many; about 100 B each. */
 export const linksMax = 4_096
 /** One message of our channel; the largest carry generation records. */

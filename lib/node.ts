@@ -6,9 +6,15 @@
  */
 import { setMaxListeners } from 'node:events'
 import { Config } from '../config/index.ts'
-import { generationIntervalMs, receiptPollMs } from '../config/limits.ts'
+import {
+  generationIntervalMs,
+  receiptPollMs,
+  warningsBurstMax,
+  warningsPerSecondMax
+} from '../config/limits.ts'
 import { StorageNode } from './apply/storage-node.ts'
 import { isKVSwarmError, KVSwarmError, messageOf } from './errors.ts'
+import { Allowance } from './hyper/allowance.ts'
 import { BeeIndex, BeeView } from './hyper/bee.ts'
 import type { HyperLog } from './hyper/log.ts'
 import { logKey } from './hyper/marks.ts'
@@ -76,6 +82,8 @@ export class LocalEngine implements Engine {
   readonly #calls = new Set<AbortController>()
   readonly #conflicts = new Map<NodeId, string>()
   readonly #warnings: string[] = []
+  readonly #warningsLeft = new Allowance(warningsBurstMax, warningsPerSecondMax)
+  #leftOut = 0
   readonly #roles = new Map<Role, number>()
   readonly #reader: Reader
   /** Records of generations, as peers tell them. */
@@ -754,6 +762,14 @@ export class LocalEngine implements Engine {
   }
 
   #warn(message: string): void {
+    // Peers cause most of them, and could fill a log.
+    if (!this.#warningsLeft.take(1)) {
+      this.#leftOut += 1
+      return
+    }
+    if (this.#leftOut > 0)
+      message = `${message} (before it ${this.#leftOut} warnings were left out)`
+    this.#leftOut = 0
     this.#warnings.push(message)
     if (this.#warnings.length > warningsMax) this.#warnings.shift()
     this.#options.onWarning(message)

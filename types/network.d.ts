@@ -106,6 +106,7 @@ declare module 'protomux' {
 
 declare module 'hyperdht' {
   import type { EventEmitter } from 'node:events'
+  import type NoiseSecretStream from '@hyperswarm/secret-stream'
 
   export interface DhtOptions {
     bootstrap?: readonly string[]
@@ -124,6 +125,11 @@ declare module 'hyperdht' {
     readonly io: { readonly networkInterfaces: { destroy(): void } }
     readonly _tickInterval: NodeJS.Timeout
     bind(): Promise<void>
+    /** For tests: a connection of any identity, without a swarm around it. */
+    connect(
+      publicKey: Uint8Array,
+      options: { keyPair: { publicKey: Uint8Array; secretKey: Uint8Array } }
+    ): NoiseSecretStream
     address(): { host: string; port: number } | null
     /** Where others reach this node directly; null: they do not. */
     remoteAddress(): { host: string; port: number } | null

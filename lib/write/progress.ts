@@ -6,7 +6,7 @@
  * when this node's own view of that index has it. The message "applied" only tells at which head to look for the
  * cursor: what it says of the position is not believed, since nobody has signed it.
  */
-import { headsAwaitedMax } from '../../config/limits.ts'
+import { headsAwaitedMax, receiptPollMaxMs, receiptPollMs } from '../../config/limits.ts'
 import type { Head } from '../ports.ts'
 import { comparePositions, later, reaches } from '../protocol/positions.ts'
 import type { NodeId, Position } from '../types.ts'
@@ -14,6 +14,8 @@ import type { NodeId, Position } from '../types.ts'
 export interface ProgressEnvironment {
   /** The end of the outbox: nothing behind it can be acked or applied. Null: nothing was written. */
   end(): Position | null
+  /** How far this node's view of the storage node's index has come. */
+  viewHead(): Head | null
   /** The cursor in this node's view of the storage node's index. */
   readCursor(): Promise<Position | null>
 }
@@ -28,6 +30,11 @@ export class Progress {
   #awaited: Head[] = []
   #looking = false
   #again = false
+  /** The newest head at which the cursor was read. */
+  #lookedAt: Head | null = null
+  /** Monotonic milliseconds of the next look that nothing has called for, and how long it was waited for. */
+  #pollAt = 0
+  #pollMs = 0
   #results: number | null = null
   #present: number | null = null
 
@@ -93,11 +100,24 @@ export class Progress {
       this.#awaited.shift()
       reached = true
     }
-    if (reached) this.look()
+    if (reached) this.#lookUp()
+  }
+
+  /**
+   * Somebody waits, and perhaps no message will come: looks the cursor up in a head that is new, less and less often
+   * while that brings nothing. (Every look at a new head costs its owner a block of up to 100 KB.)
+   */
+  poll(head: Head | null): void {
+    this.viewMoved(head)
+    const now = performance.now()
+    if (head === null || now < this.#pollAt || reaches(this.#lookedAt, head)) return
+    this.#pollMs = Math.min(receiptPollMaxMs, Math.max(receiptPollMs, 2 * this.#pollMs))
+    this.#pollAt = now + this.#pollMs
+    this.#lookUp()
   }
 
   /** Looks the cursor up in this node's view; one look at a time. */
-  look(): void {
+  #lookUp(): void {
     this.#again = true
     if (!this.#looking) void this.#look()
   }
@@ -107,7 +127,9 @@ export class Progress {
     while (this.#again) {
       this.#again = false
       try {
+        const head = this.#environment.viewHead()
         const cursor = await this.#environment.readCursor()
+        this.#lookedAt = later(this.#lookedAt, head)
         if (cursor) this.#seen(cursor)
       } catch {
         // Not to be had now: the next look, or a message, will tell.
@@ -120,6 +142,7 @@ export class Progress {
     const applied = this.#possible(cursor)
     if (applied === null || reaches(this.#applied, applied)) return
     this.#applied = applied
+    this.#pollMs = 0
     this.#changed()
   }
 

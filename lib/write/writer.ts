@@ -383,10 +383,7 @@ export class Writer {
     const reached = (): boolean => outbox.covers(ackOnly ? progress.acked : progress.applied, part)
     if (reached()) return
     this.#environment.need(owner)
-    const look = (): void => {
-      progress.viewMoved(viewHead(owner))
-      progress.look()
-    }
+    const look = (): void => progress.poll(viewHead(owner))
     const timer = setInterval(look, pollMs)
     look()
     try {
@@ -481,6 +478,7 @@ export class Writer {
     })
     const progress = new Progress(owner, {
       end: () => outbox.position,
+      viewHead: () => this.#environment.viewHead(owner),
       readCursor: () => this.#environment.readCursor(owner)
     })
     progress.onChange(() => this.#retire(outbox, progress))
