@@ -24,6 +24,7 @@ import {
   answerGraceMs,
   connectionsOfClientMax,
   keysBytesTarget,
+  keysOfRequestMax,
   portionBytesTarget,
   roleStartSilenceMs
 } from './limits.ts'
@@ -272,7 +273,8 @@ function* portionsOf(keys: readonly string[]): Iterable<readonly string[]> {
   let portion: string[] = []
   let length = 0
   for (const key of keys) {
-    if (length > 0 && length + key.length > keysBytesTarget) {
+    const full = length + key.length > keysBytesTarget || portion.length >= keysOfRequestMax
+    if (length > 0 && full) {
       yield portion
       portion = []
       length = 0

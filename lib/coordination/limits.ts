@@ -11,6 +11,15 @@ export const headerBytesMax: number = 8 * 1024
 export const connectionsServedMax = 512
 /** Connections that one client opens; further calls wait for one of them. Long waits each need one. */
 export const connectionsOfClientMax = 64
+/** Request line and headers come at once; who takes longer is closed at the next look. */
+export const headersTimeoutMs = 10_000
+export const headersLookMs = 5_000
+/** A client that has begun a request sends on, or it is closed: others may wait for the memory it has reserved. */
+export const bodySilenceMs = 30_000
+/** The name of a call, by which it can be aborted: a UUID. */
+export const callNameCharactersMax = 64
+/** Keys of one getMany request: each costs far more memory than its bytes. */
+export const keysOfRequestMax = 100_000
 /** Requests nest at most four deep (a group's checks); the rest is hostile. */
 export const jsonDepthMax = 8
 /** A write travels in lines of about this size, so that neither end holds a flush twice as text. */

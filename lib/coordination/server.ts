@@ -1,7 +1,7 @@
 /**
  * The holder's side of the control socket: serves the engine to other processes of the same user.
  *
- * - Bounded: connections, header and body sizes, depth of JSON, bytes taken in at once.
+ * - Bounded: connections, header and body sizes, the time that they take, depth of JSON, bytes taken in at once.
  * - A client that goes away aborts what it asked for, and its roles end.
  * - A closing holder answers `closing`, so that clients look for the next one instead of failing.
  */
@@ -28,12 +28,17 @@ import {
   unpackTimeout
 } from './json.ts'
 import {
+  bodySilenceMs,
+  callNameCharactersMax,
   closeGraceMs,
   connectionsServedMax,
   controlProtocol,
   earlyAbortsMax,
   headerBytesMax,
+  headersLookMs,
+  headersTimeoutMs,
   intakeBytesMax,
+  keysOfRequestMax,
   roleStartPulseMs
 } from './limits.ts'
 import { linesOf } from './lines.ts'
@@ -99,7 +104,12 @@ export class ControlServer {
       ['/role', (call) => this.#role(call)],
       ['/stop', (call) => this.#stop(call)]
     ])
-    this.#server = createServer({ maxHeaderSize: headerBytesMax }, (request, response) => {
+    const httpOptions = {
+      maxHeaderSize: headerBytesMax,
+      headersTimeout: headersTimeoutMs,
+      connectionsCheckingInterval: headersLookMs
+    }
+    this.#server = createServer(httpOptions, (request, response) => {
       const call = this.#serve(request, response)
       this.#calls.add(call)
       void call.finally(() => this.#calls.delete(call))
@@ -140,9 +150,10 @@ export class ControlServer {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const aborter = new AbortController()
-    const name = request.headers['kvswarm-call']
+    const given = request.headers['kvswarm-call']
+    const name = typeof given === 'string' && given.length <= callNameCharactersMax ? given : null
     this.#aborters.add(aborter)
-    if (typeof name === 'string') {
+    if (name !== null) {
       this.#named.set(name, aborter)
       if (this.#abortedEarly.delete(name)) aborter.abort(abortedError())
     }
@@ -159,7 +170,7 @@ export class ControlServer {
       this.#refuse(request, response, error)
     } finally {
       this.#aborters.delete(aborter)
-      if (typeof name === 'string') this.#named.delete(name)
+      if (name !== null) this.#named.delete(name)
     }
   }
 
@@ -235,6 +246,7 @@ export class ControlServer {
 
   async #abort(body: Fields): Promise<true> {
     const call = textOf(body['call'], 'the call')
+    if (call.length > callNameCharactersMax) throw protocolError('the name of a call is too long')
     const aborter = this.#named.get(call)
     if (aborter !== undefined) aborter.abort(abortedError())
     else {
@@ -293,7 +305,9 @@ export class ControlServer {
   async #getMany(call: Call): Promise<void> {
     const { body, free } = await this.#body(call)
     try {
-      const keys = listOf(body['keys'], 'keys').map((key) => unpackBytes(key, 'a key'))
+      const asked = listOf(body['keys'], 'keys')
+      if (asked.length > keysOfRequestMax) throw protocolError(`${asked.length} keys at once`)
+      const keys = asked.map((key) => unpackBytes(key, 'a key'))
       const options = { ...unpackRead(body['options']), signal: call.signal }
       const entries = await this.#options.engine.getMany(keys, options)
       await stream(call.response, call.signal, entries)
@@ -356,10 +370,26 @@ function closingError(): KVSwarmError {
   return new KVSwarmError('CLOSED', 'the holder is closing')
 }
 
-/** The text of a body. Leaving the loop keeps the connection, so that an error can be answered. */
-function chunksOf(request: IncomingMessage): AsyncIterable<string> {
+/**
+ * The text of a body; a client that is silent in the middle of it is cut off. Leaving the loop keeps the connection,
+ * so that an error can be answered.
+ */
+async function* chunksOf(request: IncomingMessage): AsyncGenerator<string, void, undefined> {
   request.setEncoding('utf8')
-  return { [Symbol.asyncIterator]: () => request.iterator({ destroyOnReturn: false }) }
+  const chunks = request.iterator({ destroyOnReturn: false })
+  const cut = (): unknown => request.destroy(protocolError('a request that does not go on'))
+  try {
+    for (;;) {
+      const timer = setTimeout(cut, bodySilenceMs)
+      const step = (await chunks
+        .next()
+        .finally(() => clearTimeout(timer))) as IteratorResult<string>
+      if (step.done === true) return
+      yield step.value
+    }
+  } finally {
+    await chunks.return?.()
+  }
 }
 
 function roleOf(value: unknown): Role {

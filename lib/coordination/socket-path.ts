@@ -58,16 +58,18 @@ export async function removeSocket(path: string): Promise<void> {
   }
 }
 
-/** True when a client may trust the socket at this path: nobody else can have put it there. */
+/** True when a client may trust the socket at this path: nobody else can have put it there, or let it lead away. */
 export async function isTrustedSocket(directory: string, path: string): Promise<boolean> {
   if (!isAbsolute(path) || !fits(path)) return false
   const folder = dirname(path)
-  if (folder === directory) return true
   try {
-    await checkFolder(folder)
-    return true
-  } catch {
-    return false
+    if (folder !== directory) await checkFolder(folder)
+    const found = await lstat(path)
+    const me = process.getuid?.()
+    return found.isSocket() && (me === undefined || found.uid === me)
+  } catch (error) {
+    // Nobody serves there; whoever comes next will find out.
+    return (error as NodeJS.ErrnoException).code === 'ENOENT'
   }
 }
 

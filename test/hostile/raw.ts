@@ -121,7 +121,7 @@ export class RawPeer {
   /** A core with any manifest; appends need a signature when the key is not ours. */
   async core(manifest: Manifest, keyPair: KeyPair = this.keyPair): Promise<Hypercore> {
     const store = await this.store()
-    const core = store.get({ manifest: manifest as never, keyPair: keyPair as never })
+    const core = store.get({ manifest: manifest as never, keyPair })
     await core.ready()
     return core
   }
