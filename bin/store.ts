@@ -4,8 +4,11 @@ import type { Context } from './context.ts'
 import { usageError } from './args.ts'
 import type { Config } from '../config/index.ts'
 import { KVSwarmError, isKVSwarmError, messageOf } from '../lib/errors.ts'
-import type { KVSwarm } from '../lib/index.ts'
+import type { KVSwarm, KVSwarmOptions } from '../lib/index.ts'
 import type { NodeId } from '../lib/types.ts'
+
+/** Options of the write queue, as the library takes them. */
+export type QueueOptions = Pick<KVSwarmOptions, 'maxPendingBytes' | 'maxPendingBlocks' | 'onFull'>
 
 /** How a command wants the data directory. */
 export interface StoreOptions {
@@ -13,6 +16,8 @@ export interface StoreOptions {
   readonly authorise?: (config: Config, id: NodeId) => void
   /** True: the configuration file is not read. */
   readonly withoutConfig?: boolean
+  /** Bounds of the write queue. @default the library's */
+  readonly queue?: QueueOptions
   /** An error that the library can tell nobody else. @default printed as a warning */
   readonly onError?: (error: KVSwarmError) => void
 }
@@ -115,7 +120,8 @@ export async function withStore<T>(
     ...(bootstrap === undefined ? {} : { bootstrap: [...bootstrap] }),
     durability: globals.durability,
     timeout: globals.timeoutMs,
-    lockTimeout: globals.timeoutMs
+    lockTimeout: globals.timeoutMs,
+    ...options.queue
   })
   kv.on('warning', (message) => print.warning(message))
   kv.on('error', options.onError ?? ((error) => print.warning(error.message)))
@@ -124,9 +130,13 @@ export async function withStore<T>(
     const known = config ?? kv.config
     if (known !== null) options.authorise?.(known, kv.nodeId)
     if (late) await kv.setConfig(config)
-    return await use(kv, deadline)
-  } finally {
+    const result = await use(kv, deadline)
     await kv.close()
+    return result
+  } catch (error) {
+    // What was told as not written must not be written behind the caller's back.
+    await kv.close({ flush: false }).catch(() => {})
+    throw error
   }
 }
 

@@ -20,6 +20,18 @@ export const blockOperationsMax = 1000
 export const cacheBytesMax: number = 256 * 1024 * 1024
 export const cacheOperationsMax = 2_000_000
 
+/**
+ * Bounds of the write queue, by default: what is appended and has no receipt. So much a writer may pile up while its
+ * storage nodes are away; more would fill disks unnoticed. A million blocks take about 4 minutes to be delivered.
+ */
+export const pendingBytesDefault: number = 1024 * 1024 * 1024
+export const pendingBlocksDefault = 1_000_000
+/** Appends without receipt that are told apart; beyond, neighbours are counted together, for memory. */
+export const backlogEntriesMax = 4096
+/** `writeMode: 'group'`: a group is written when it has so many operations, or when its first one is so old. */
+export const groupCommitSizeDefault = 50
+export const groupCommitDefaultMs = 100
+
 /** Default of every wait in the library. */
 export const timeoutDefaultMs = 30_000
 /** Default of every wait in the command. */

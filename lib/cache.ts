@@ -44,11 +44,20 @@ export class WriteCache {
     return this.#next
   }
 
-  /** @throws CACHE_FULL */
-  add(operation: Operation): void {
+  /** Bytes of all that counts against the bound. */
+  get bytes(): number {
+    return this.#bytes + this.#takenBytes
+  }
+
+  /** Operations that count against the bound. */
+  get held(): number {
+    return this.size + this.#takenCount
+  }
+
+  /** @returns the operation's place. @throws CACHE_FULL */
+  add(operation: Operation): number {
     const bytes = operationBytes(operation)
-    const heldBytes = this.#bytes + this.#takenBytes
-    const held = this.size + this.#takenCount
+    const { bytes: heldBytes, held } = this
     if (heldBytes + bytes > this.#bytesMax || held >= this.#operationsMax) {
       throw new KVSwarmError(
         'CACHE_FULL',
@@ -57,8 +66,25 @@ export class WriteCache {
       )
     }
     this.#operations.push(operation)
-    this.#places.push(this.#next++)
+    this.#places.push(this.#next)
     this.#bytes += bytes
+    return this.#next++
+  }
+
+  /** Forgets the operations with these places, as far as they are in here. */
+  drop(places: ReadonlySet<number>): void {
+    if (places.size === 0 || !this.#places.some((place) => places.has(place))) return
+    const kept = [...this.#places.keys()].filter((at) => !places.has(this.#places[at] as number))
+    this.#operations = pick(this.#operations, kept)
+    this.#places = pick(this.#places, kept)
+    this.#bytes = bytesOf(this.#operations)
+  }
+
+  /** Forgets everything that is not taken. */
+  clear(): void {
+    this.#operations = []
+    this.#places = []
+    this.#bytes = 0
   }
 
   /** Takes out what has a place below `end`, to be given to settle() later. */

@@ -5,13 +5,14 @@
  * - one write is under way at a time, and what of it failed stands in front of everything that is written next:
  *   so one writer's operations never change order (P4);
  * - a write whose outcome is not known is asked for again, by its request id, before anything else is written;
- * - no flush waits for another's ack or receipt, only for its append.
+ * - no flush waits for another's ack or receipt, only for its append;
+ * - what write() was called with is written or reported, never both: it does not stay in the cache when it failed.
  */
 import { randomBytes } from 'node:crypto'
 import type { Taken, WriteCache } from './cache.ts'
 import { type ErrorCode, isKVSwarmError, KVSwarmError } from './errors.ts'
-import type { Engine, WaitOptions } from './ports.ts'
-import type { FlushResult } from './types.ts'
+import type { Engine, OnFull, WaitOptions } from './ports.ts'
+import type { FlushResult, Operation } from './types.ts'
 import { abortedError, remaining } from './wait.ts'
 import { decodeFlushId } from './wire/flush-id.ts'
 
@@ -27,10 +28,22 @@ export interface FlushWait {
   readonly receipt: boolean
 }
 
-/** One call of flush() whose operations are not known to be in an outbox. */
+/** When writes are begun, and what a full queue means to them. */
+export interface FlushesOptions {
+  /** @default as the engine was opened */
+  readonly onFull?: OnFull | undefined
+  /** Writes of write() wait for each other: until there are so many, or until the first is so old. @default never */
+  readonly group?: { readonly size: number; readonly ms: number } | undefined
+}
+
+/** One call of flush() or write() whose operations are not known to be in an outbox. */
 interface Waiter extends FlushWait {
   /** It means every operation with a place below this one. */
   readonly end: number
+  /** The place of its one operation, when it is a call of write(); else null. */
+  readonly own: number | null
+  /** When it came, in the milliseconds of `performance.now()`. */
+  readonly came: number
   readonly resolve: (result: FlushResult) => void
   readonly reject: (error: unknown) => void
   readonly onAbort: () => void
@@ -70,7 +83,9 @@ const definiteOfResend: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'VALUE_INVALID',
   'VALUE_TOO_LARGE',
   'CORRUPT',
-  'INTERNAL'
+  'INTERNAL',
+  // Looked for first, and not found: it waits for room, or would have to.
+  'QUEUE_FULL'
 ])
 
 /**
@@ -82,13 +97,24 @@ export class Flushes {
   readonly #open: () => Promise<Engine>
   #waiting: Waiter[] = []
   #pumping = false
+  readonly #options: FlushesOptions
+  /** Places of operations of write() that are not known to be written. */
+  readonly #owned = new Set<number>()
+  /** Ends the wait for more of a group. */
+  #gathered: (() => void) | null = null
   #engine: Engine | null = null
   #uncertain: Batch | null = null
 
   /** @param open resolves with the engine when the store is open, and rejects when it cannot be opened */
-  constructor(cache: WriteCache, open: () => Promise<Engine>) {
+  constructor(cache: WriteCache, open: () => Promise<Engine>, options: FlushesOptions = {}) {
     this.#cache = cache
     this.#open = open
+    this.#options = options
+  }
+
+  /** Calls that wait to be written. */
+  get waiting(): number {
+    return this.#waiting.length
   }
 
   /** True when something may not be in an outbox. */
@@ -102,13 +128,31 @@ export class Flushes {
    * @throws as Engine.write and, with `durable: true` and the flush's id, as Engine.receipt
    */
   async flush(wait: FlushWait): Promise<FlushResult> {
+    if (wait.signal?.aborted) throw abortedError(wait.signal, 'the flush')
+    return await this.#join(wait, null)
+  }
+
+  /**
+   * Puts one operation behind everything in the cache, and resolves when it is in the outboxes, or as flush().
+   * When it fails the operation is gone; with `data.uncertain` it may be written all the same, once.
+   * @throws as flush(); CACHE_FULL, at once
+   */
+  write(operation: Operation, wait: FlushWait): Promise<FlushResult> {
+    if (wait.signal?.aborted) return Promise.reject(abortedError(wait.signal, 'the write'))
+    const place = this.#cache.add(operation)
+    this.#owned.add(place)
+    return this.#join(wait, place)
+  }
+
+  async #join(wait: FlushWait, own: number | null): Promise<FlushResult> {
     const { signal } = wait
-    if (signal?.aborted) throw abortedError(signal, 'the flush')
     let started = performance.now()
     const result = await new Promise<FlushResult>((resolve, reject) => {
       const waiter: Waiter = {
         ...wait,
         end: this.#cache.end,
+        own,
+        came: started,
         resolve: (value) => {
           started = waiter.started
           this.#forget(waiter)
@@ -127,6 +171,9 @@ export class Flushes {
       signal?.addEventListener('abort', waiter.onAbort, { once: true })
       this.#waiting.push(waiter)
       if (this.#engine) this.#arm(waiter)
+      if (own === null || this.#waiting.length >= (this.#options.group?.size ?? 0)) {
+        this.#gathered?.()
+      }
       if (this.#pumping) return
       this.#pumping = true
       void this.#pump()
@@ -155,15 +202,38 @@ export class Flushes {
         for (const waiter of this.#waiting) this.#arm(waiter)
       }
     } catch (error) {
-      for (const waiter of this.#waiting.splice(0)) waiter.reject(error)
+      const waiters = this.#waiting.splice(0)
+      this.#disown(waiters)
+      for (const waiter of waiters) waiter.reject(error)
       this.#pumping = false
       return
     }
     while (this.#waiting.length > 0) {
+      await this.#gather()
       if (this.#uncertain === null) await this.#write(this.#engine)
       else await this.#resend(this.#engine, this.#uncertain)
     }
     this.#pumping = false
+  }
+
+  /** Waits for more of a group; not for one that is alone, nor when somebody flushes. */
+  async #gather(): Promise<void> {
+    const { group } = this.#options
+    const waiting = this.#waiting
+    const first = waiting[0]
+    if (group === undefined || first === undefined) return
+    if (waiting.length === 1 || waiting.length >= group.size) return
+    if (waiting.some(({ own }) => own === null)) return
+    const rest = first.came + group.ms - performance.now()
+    if (rest <= 0) return
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, rest)
+      this.#gathered = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+    this.#gathered = null
   }
 
   /** One write for all who wait. */
@@ -180,15 +250,33 @@ export class Flushes {
     try {
       const result = await this.#send(engine, batch, call)
       this.#cache.settle(taken, [])
+      for (const place of taken.places) this.#owned.delete(place)
       for (const waiter of call.waiters) waiter.resolve(result)
     } catch (error) {
       this.#keep(batch, error, false)
       const partial = writtenOf(error)
+      const unwritten = unwrittenOf(error)
+      const stay = this.#uncertain === null && isLeft(call, error)
+      const failed: Waiter[] = []
+      const again: Waiter[] = []
       for (const waiter of call.waiters) {
-        if (partial && allWritten(taken, unwrittenOf(error), waiter.end)) waiter.resolve(partial)
-        else waiter.reject(outcomeOf(waiter, error))
+        if (partial && isWritten(taken, unwritten, waiter)) waiter.resolve(partial)
+        else if (stay && waiter.left === null) again.push(waiter)
+        else failed.push(waiter)
       }
+      // Nothing was written, since one of them left: the others are written without it.
+      for (const waiter of again) waiter.call = null
+      this.#waiting = [...again, ...this.#waiting]
+      if (this.#uncertain === null) this.#disown(failed)
+      for (const waiter of failed) waiter.reject(outcomeOf(waiter, error))
     }
+  }
+
+  /** Their operations are not written, and are not to be. */
+  #disown(waiters: readonly Waiter[]): void {
+    const places = new Set(waiters.map(({ own }) => own).filter((own) => own !== null))
+    this.#cache.drop(places)
+    for (const place of places) this.#owned.delete(place)
   }
 
   /** Asks again for a write whose outcome is not known. What is now known not to be written leads the next one. */
@@ -198,11 +286,19 @@ export class Flushes {
       await this.#send(engine, batch, call)
       this.#uncertain = null
       this.#cache.settle(batch.taken, [])
+      for (const place of batch.taken.places) this.#owned.delete(place)
     } catch (error) {
       this.#keep(batch, error, true)
-      if (this.#uncertain === null) return
+      if (this.#uncertain === null) {
+        // Who put them was told that nobody knew; now it is known that they are not written, and they stay so.
+        const owned = new Set(batch.taken.places.filter((place) => this.#owned.has(place)))
+        this.#cache.drop(owned)
+        for (const place of owned) this.#owned.delete(place)
+        return
+      }
       // Nothing may be written before its outcome is known.
       this.#waiting = this.#waiting.filter((waiter) => !call.waiters.has(waiter))
+      this.#disown([...call.waiters])
       for (const waiter of call.waiters) waiter.reject(error)
     }
   }
@@ -211,7 +307,13 @@ export class Flushes {
   #send(engine: Engine, { request, taken }: Batch, call: Call): Promise<FlushResult> {
     const { operations } = taken
     const retry = call.resend ? { retry: true } : {}
-    const wait = { timeout: Infinity, signal: call.aborter.signal }
+    const { onFull } = this.#options
+    const wait = {
+      timeout: Infinity,
+      signal: call.aborter.signal,
+      calls: Math.max(1, call.waiters.size),
+      ...(onFull === undefined ? {} : { onFull })
+    }
     return engine.write({ request, operations, ...retry }, wait)
   }
 
@@ -243,11 +345,13 @@ export class Flushes {
     if (waiter.left !== null) return
     if (call === null || call.resend) {
       this.#waiting = this.#waiting.filter((other) => other !== waiter)
+      this.#disown([waiter])
       waiter.reject(error)
-    } else if (call.waiters.size > 1) {
+    } else if (call.waiters.size > 1 && waiter.own === null) {
       waiter.reject(sharedError(error))
     } else {
-      // Only the engine knows whether it is written by now.
+      // Only the engine knows whether it is written by now. Those who share the write with a put that leaves are
+      // written again without it, when it was not too late.
       waiter.left = error
       call.aborter.abort(error)
       return
@@ -297,13 +401,28 @@ function writtenOf(error: unknown): FlushResult | null {
   }
 }
 
-function allWritten(taken: Taken, unwritten: readonly number[] | null, end: number): boolean {
+function isWritten(
+  taken: Taken,
+  unwritten: readonly number[] | null,
+  { end, own }: Waiter
+): boolean {
+  if (own !== null) return unwritten?.every((at) => taken.places[at] !== own) ?? false
   const first = unwritten?.[0]
   return first !== undefined && (taken.places[first] ?? 0) >= end
 }
 
+/** Whether a write ended, with nothing written, because somebody who shared it left. */
+function isLeft({ aborter }: Call, error: unknown): boolean {
+  if (!aborter.signal.aborted || !isKVSwarmError(error, 'ABORTED', 'TIMEOUT')) return false
+  return !error.durable && error.data['uncertain'] !== true
+}
+
 /** What the only caller of a write is told: an abort on its behalf was its timeout, if that was the reason. */
 function outcomeOf({ left }: Waiter, error: unknown): unknown {
+  // The same error for several who left is not for each of them.
+  if (left && isKVSwarmError(error, 'ABORTED', 'TIMEOUT') && error.data['uncertain'] !== true) {
+    return left
+  }
   if (left?.code !== 'TIMEOUT' || !isKVSwarmError(error, 'ABORTED')) return error
   return new KVSwarmError('TIMEOUT', left.message, {
     hint: left.hint,
@@ -312,9 +431,13 @@ function outcomeOf({ left }: Waiter, error: unknown): unknown {
   })
 }
 
-function timeoutError({ timeout }: FlushWait): KVSwarmError {
-  return new KVSwarmError('TIMEOUT', `the flush was not on disk within ${timeout} ms`, {
-    hint: 'its operations stay in the write cache: flush() again'
+function timeoutError({ timeout, own }: Waiter): KVSwarmError {
+  const what = own === null ? 'flush' : 'write'
+  return new KVSwarmError('TIMEOUT', `the ${what} was not on disk within ${timeout} ms`, {
+    hint:
+      own === null
+        ? 'its operations stay in the write cache: flush() again'
+        : 'nothing of it was written: write it again'
   })
 }
 

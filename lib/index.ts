@@ -38,19 +38,33 @@ export { startBootstrap }
 export { MemoryHub }
 export { hyperswarmNetwork }
 export type {
+  Change,
+  CloseOptions,
   FlushOptions,
   KVEntry,
   KVSwarmEvents,
   KVSwarmOptions,
   ListSelector,
-  ReadOptions
+  ReadOptions,
+  Stats,
+  TailOptions,
+  Written
 } from './kvswarm.ts'
 export type { ErrorCode, ErrorDetails } from './errors.ts'
 export type { Callback } from './callbacks.ts'
 export type { BootstrapAddress, BootstrapNode } from './hyper/bootstrap.ts'
 export type { HyperswarmOptions } from './hyper/swarm.ts'
 export type { MemoryHubOptions } from './hyper/memory-network.ts'
-export type { Connection, Network, NetworkOptions, Status, WaitOptions } from './ports.ts'
+export type {
+  Connection,
+  LockInfo,
+  Network,
+  NetworkOptions,
+  OnFull,
+  QueueStats,
+  Status,
+  WaitOptions
+} from './ports.ts'
 export type {
   FlushPart,
   FlushResult,

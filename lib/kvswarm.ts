@@ -4,7 +4,16 @@
  * No rule of the protocol lives here.
  */
 import { EventEmitter } from 'node:events'
-import { timeoutDefaultMs, lockTimeoutDefaultMs } from '../config/limits.ts'
+import {
+  cacheBytesMax,
+  cacheOperationsMax,
+  groupCommitDefaultMs,
+  groupCommitSizeDefault,
+  lockTimeoutDefaultMs,
+  pendingBlocksDefault,
+  pendingBytesDefault,
+  timeoutDefaultMs
+} from '../config/limits.ts'
 import { Config, type ConfigOptions } from '../config/index.ts'
 import { WriteCache } from './cache.ts'
 import { Flushes } from './flushes.ts'
@@ -13,10 +22,21 @@ import { coordinate } from './coordination/index.ts'
 import { KVSwarmError } from './errors.ts'
 import { prepareDirectory } from './hyper/datadir.ts'
 import { LocalEngine } from './node.ts'
-import type { Engine, EngineReadOptions, Network, Role, Status, WaitOptions } from './ports.ts'
+import type {
+  Engine,
+  EngineReadOptions,
+  LockInfo,
+  Network,
+  OnFull,
+  QueueBounds,
+  QueueStats,
+  Role,
+  Status,
+  WaitOptions
+} from './ports.ts'
 import { rotationOf, type RotationLimits } from './protocol/rotation.ts'
 import { version } from './status.ts'
-import type { Entry, FlushResult, Key, NodeId, Value, Versionstamp } from './types.ts'
+import type { Entry, FlushResult, Key, NodeId, Operation, Value, Versionstamp } from './types.ts'
 import { checkTimeout } from './wait.ts'
 import { decodeKey, encodeKey, prefixRange, rangeBound } from './wire/keys.ts'
 import { decodeValue, encodeValue, type ValueEncoding } from './wire/values.ts'
@@ -59,6 +79,82 @@ export interface KVSwarmOptions {
   readonly readOnly?: boolean
   /** Fixes the type of all values. @default any type */
   readonly valueEncoding?: ValueEncoding
+  /**
+   * `manual`: put() and del() go to the write cache, flush() writes it. `immediate`: they are written at once, those
+   * that come meanwhile together. `group`: as `immediate`, but calls that meet wait for more of them. In the latter
+   * two the promise of put() and del() resolves when the operation is on disk. @default 'manual'
+   */
+  readonly writeMode?: 'manual' | 'immediate' | 'group'
+  /** A group is written when it has so many operations. @default 50 */
+  readonly groupCommitSize?: number
+  /** A group is written when its first operation has waited so long, milliseconds; one that is alone never waits. @default 100 */
+  readonly groupCommitMs?: number
+  /**
+   * Bytes that may be pending, over all outboxes of the data directory: appended and without receipt, or about to be
+   * appended. Infinity: no bound. The bounds of the process that holds the directory count. @default 1 GiB
+   */
+  readonly maxPendingBytes?: number
+  /** The same in blocks. @default 1000000 */
+  readonly maxPendingBlocks?: number
+  /** What a write of this handle does when the queue is full: wait in turn, or fail with QUEUE_FULL. @default 'wait' */
+  readonly onFull?: OnFull
+}
+
+/**
+ * What put() and del() give: to be awaited, or not. With `writeMode: 'manual'` it has resolved already; otherwise
+ * it resolves when the operation is on disk, and a rejection that nobody handles is an unhandled one.
+ */
+export interface Written extends PromiseLike<void> {
+  catch<T = never>(onRejected?: ((reason: unknown) => T | PromiseLike<T>) | null): Promise<void | T>
+  finally(onFinally?: (() => void) | null): Promise<void>
+}
+
+export interface CloseOptions {
+  /** False: what is in the write cache is thrown away. @default true */
+  readonly flush?: boolean
+}
+
+/** What `stats()` gives. */
+export interface Stats {
+  /** The write queue of the data directory; what each number counts: docs/queue.md. */
+  readonly queue: QueueStats
+  /** Who holds the directory's lock and who waits; null with `readOnly`. */
+  readonly lock: LockInfo | null
+  /** This handle's write cache. */
+  readonly cache: {
+    readonly operations: number
+    readonly bytes: number
+    readonly maxOperations: number
+    readonly maxBytes: number
+    /** Calls of flush(), put() and del() that wait to be written. */
+    readonly waiting: number
+  }
+  /** Blocks and bytes of each outbox without receipt, as they are on disk. */
+  readonly outboxes: readonly {
+    readonly owner: NodeId
+    readonly length: number
+    readonly pendingBlocks: number
+    readonly pendingBytes: number
+  }[]
+  /** Syncs of the disk, for everything in this data directory. */
+  readonly barrier: Status['barrier']
+  readonly inboxes: number
+  readonly views: number
+  readonly peers: number
+}
+
+/** A change that tail() tells, or news about where it is. */
+export type Change =
+  | ({ readonly type: 'put' } & KVEntry)
+  | { readonly type: 'del'; readonly key: Key }
+  /** Forget what was told before: the full state follows. */
+  | { readonly type: 'reset' }
+  /** Everything before this was told; tail(bookmark) goes on here. */
+  | { readonly type: 'bookmark'; readonly bookmark: string }
+
+export interface TailOptions extends WaitOptions {
+  /** Goes on with what comes, until the signal fires or the loop is left. @default false */
+  readonly follow?: boolean
 }
 
 export interface ReadOptions extends WaitOptions {
@@ -112,7 +208,8 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
   readonly #rotation: RotationLimits
   readonly #timeout: number
   readonly #cache = new WriteCache()
-  readonly #flushes = new Flushes(this.#cache, () => this.#opened())
+  readonly #flushes: Flushes
+  readonly #bounds: QueueBounds
   readonly #openEngine: (() => Promise<Engine>) | undefined
   /** Roles as they were asked for; each resolves with the call that ends it. */
   readonly #roles = new Map<Role, Promise<() => Promise<void>>>()
@@ -142,6 +239,37 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
     checkTimeout(options.lockTimeout, lockTimeoutDefaultMs)
     oneOf('durability', options.durability, ['sync', 'os'])
     oneOf('coordination', options.coordination, ['auto', 'required', 'single'])
+    oneOf('writeMode', options.writeMode, ['manual', 'immediate', 'group'])
+    oneOf('onFull', options.onFull, ['wait', 'reject'])
+    const { writeMode, groupCommitSize, groupCommitMs } = options
+    const size = atLeast('groupCommitSize', groupCommitSize ?? groupCommitSizeDefault, 1)
+    const ms = checkTimeout(groupCommitMs, groupCommitDefaultMs)
+    if (writeMode !== 'group' && (groupCommitSize ?? groupCommitMs) !== undefined) {
+      throw new KVSwarmError(
+        'INVALID_ARGUMENT',
+        "groupCommitSize and groupCommitMs need writeMode 'group'",
+        {
+          hint: "set writeMode: 'group', or leave them out"
+        }
+      )
+    }
+    this.#bounds = {
+      maxPendingBytes: atLeast(
+        'maxPendingBytes',
+        options.maxPendingBytes ?? pendingBytesDefault,
+        1
+      ),
+      maxPendingBlocks: atLeast(
+        'maxPendingBlocks',
+        options.maxPendingBlocks ?? pendingBlocksDefault,
+        1
+      ),
+      onFull: options.onFull ?? 'wait'
+    }
+    this.#flushes = new Flushes(this.#cache, () => this.#opened(), {
+      onFull: this.#bounds.onFull,
+      ...(writeMode === 'group' ? { group: { size, ms } } : {})
+    })
     oneOf('valueEncoding', options.valueEncoding, ['any', 'binary', 'utf-8', 'json'])
     this.#rotation = rotationOf(options.rotation)
     if (options.config !== undefined && !(options.config instanceof Config)) {
@@ -182,9 +310,12 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
    * and connection, and closes the data directory. Idempotent.
    * @throws what opening or the last flush threw; the store is closed all the same, and what was not written is lost
    */
-  close(callback?: Callback): Promise<void> {
-    this.#closing ??= this.#close()
-    return settle(this.#closing, callback)
+  close(callback?: Callback): Promise<void>
+  close(options?: CloseOptions, callback?: Callback): Promise<void>
+  close(options?: CloseOptions | Callback, callback?: Callback): Promise<void> {
+    const [opts, done] = optionsAndCallback<CloseOptions, void>(options, callback)
+    this.#closing ??= this.#close(opts?.flush !== false)
+    return settle(this.#closing, done)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -241,30 +372,48 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
 
   /**
    * Puts a write of the value into the write cache; flush() makes it durable. The value is copied.
-   * @throws KEY_INVALID, KEY_TOO_LARGE, VALUE_INVALID, VALUE_TOO_LARGE, CACHE_FULL, CLOSED
+   *
+   * With `writeMode: 'immediate'` or `'group'` it is written by itself, and the promise resolves when it is on disk.
+   * A timeout or abort before that leaves nothing behind, and so does any other failure, unless the error says
+   * `data.uncertain`; the options have a meaning in these modes only.
+   * @throws KEY_INVALID, KEY_TOO_LARGE, VALUE_INVALID, VALUE_TOO_LARGE, CACHE_FULL, CLOSED, at the call; the promise
+   *   rejects as that of flush()
    */
-  put(key: Key, value: Value): void {
+  put(key: Key, value: Value, callback: Callback): Written
+  put(key: Key, value: Value, options?: WaitOptions, callback?: Callback): Written
+  put(key: Key, value: Value, options?: WaitOptions | Callback, callback?: Callback): Written {
     this.#mayWrite()
     const encoding = this.#options.valueEncoding
-    this.#cache.add({ type: 'put', key: encodeKey(key), value: encodeValue(value, encoding) })
+    const operation = {
+      type: 'put',
+      key: encodeKey(key),
+      value: encodeValue(value, encoding)
+    } as const
+    return this.#write(operation, options, callback)
   }
 
-  /** Puts a deletion into the write cache. @throws as put() */
-  del(key: Key): void {
+  /** Puts a deletion into the write cache, or writes it, as put(). @throws as put() */
+  del(key: Key, callback: Callback): Written
+  del(key: Key, options?: WaitOptions, callback?: Callback): Written
+  del(key: Key, options?: WaitOptions | Callback, callback?: Callback): Written {
     this.#mayWrite()
-    this.#cache.add({ type: 'del', key: encodeKey(key) })
+    return this.#write({ type: 'del', key: encodeKey(key) }, options, callback)
   }
 
-  /** put() and flush() in one. */
+  /** put() and flush() in one; in the modes without flush() it waits for its own write alone. */
   async set(key: Key, value: Value, options?: FlushOptions): Promise<FlushResult> {
-    this.put(key, value)
-    return await this.flush(options)
+    this.#mayWrite()
+    const encoding = this.#options.valueEncoding
+    return await this.#writeNow(
+      { type: 'put', key: encodeKey(key), value: encodeValue(value, encoding) },
+      options ?? {}
+    )
   }
 
-  /** del() and flush() in one. */
+  /** del() and flush() in one, as set(). */
   async delete(key: Key, options?: FlushOptions): Promise<FlushResult> {
-    this.del(key)
-    return await this.flush(options)
+    this.#mayWrite()
+    return await this.#writeNow({ type: 'del', key: encodeKey(key) }, options ?? {})
   }
 
   /**
@@ -279,7 +428,10 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
    * A timeout or abort before it is on disk leaves it in the cache for the next flush; after, the error says
    * `durable: true` and names the flush, and kv.receipt(id) waits on. One that comes while the write is under way
    * says `data.uncertain: true` when nobody can tell which it is: the next flush finds out, and writes it once.
-   * @throws NOT_WRITER, TIMEOUT, ABORTED, FLUSH_PARTIAL, OPERATION_REJECTED, DISK_FULL, IO_ERROR, CLOSED
+   *
+   * It waits for room first when too much is pending (`maxPendingBytes`, `onFull`, docs/queue.md).
+   * @throws NOT_WRITER, QUEUE_FULL, QUEUE_CLOSED, TIMEOUT, ABORTED, FLUSH_PARTIAL, OPERATION_REJECTED, DISK_FULL,
+   *   IO_ERROR, CLOSED
    */
   flush(callback: Callback<FlushResult>): Promise<FlushResult>
   flush(options?: FlushOptions, callback?: Callback<FlushResult>): Promise<FlushResult>
@@ -379,6 +531,69 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
     return settle(set(), callback)
   }
 
+  /**
+   * Asks the storage nodes for their newest heads; resolves when reads on this node begin there.
+   * @throws NOT_CONNECTED, OWNER_UNREACHABLE, ABORTED, CLOSED
+   */
+  refresh(callback: Callback): Promise<void>
+  refresh(options?: WaitOptions, callback?: Callback): Promise<void>
+  refresh(options?: WaitOptions | Callback, callback?: Callback): Promise<void> {
+    const [opts, done] = optionsAndCallback<WaitOptions, void>(options, callback)
+    const ask = async (): Promise<void> => (await this.#use()).refresh(this.#wait(opts))
+    return settle(ask(), done)
+  }
+
+  /** The same as refresh(). */
+  sync(options?: WaitOptions): Promise<void> {
+    return this.refresh(options)
+  }
+
+  /**
+   * What changed since a bookmark, or, without one, the full state; ends when everything known is told.
+   *
+   * The newest state of each key is always told, states between may be merged, and a key may be told again with a
+   * state that was told before. Keys of one storage node come together. Each `bookmark` says that everything before
+   * it was told. When a storage node's history is gone (it was restored), `reset` comes, and then the full state.
+   * @param options `timeout` bounds each wait for a storage node
+   * @throws INVALID_ARGUMENT, OWNER_UNREACHABLE, NOT_CONNECTED, ABORTED, CLOSED, while iterating
+   */
+  async *tail(bookmark?: string | null, options: TailOptions = {}): AsyncGenerator<Change> {
+    const engine = await this.#use()
+    const follow = options.follow === true
+    const events = engine.tail(bookmark ?? null, { ...this.#wait(options), follow })
+    for await (const event of events) {
+      if (event.type === 'put') yield { type: 'put', ...this.#entry(event.entry) }
+      else if (event.type === 'del') yield { type: 'del', key: decodeKey(event.key) }
+      else yield event
+    }
+  }
+
+  /** Sizes and counters: the write queue, the cache, outboxes, the lock. */
+  async stats(): Promise<Stats> {
+    const status = await this.status()
+    return {
+      queue: status.queue,
+      lock: status.lock,
+      cache: {
+        operations: this.#cache.held,
+        bytes: this.#cache.bytes,
+        maxOperations: cacheOperationsMax,
+        maxBytes: cacheBytesMax,
+        waiting: this.#flushes.waiting
+      },
+      outboxes: status.outboxes.map(({ owner, length, pendingBlocks, pendingBytes }) => ({
+        owner,
+        length,
+        pendingBlocks,
+        pendingBytes
+      })),
+      barrier: status.barrier,
+      inboxes: status.inboxes.length,
+      views: status.views.length,
+      peers: status.peers.length
+    }
+  }
+
   /** What this node is and does: see Status. */
   async status(): Promise<Status> {
     return await (await this.#use()).status()
@@ -393,7 +608,22 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
     const engine = await (this.#openEngine ?? (() => this.#openStore()))()
     this.#engine = engine
     await this.#refresh(engine)
+    await this.#compareBounds(engine)
     return engine
+  }
+
+  /** Bounds that were asked for, of a directory that another process holds: its own count. */
+  async #compareBounds(engine: Engine): Promise<void> {
+    const { maxPendingBytes, maxPendingBlocks } = this.#options
+    if (maxPendingBytes === undefined && maxPendingBlocks === undefined) return
+    const { queue } = await engine.status()
+    const bytes = queue.maxPendingBytes ?? Infinity
+    const blocks = queue.maxPendingBlocks ?? Infinity
+    if (bytes === (maxPendingBytes ?? bytes) && blocks === (maxPendingBlocks ?? blocks)) return
+    this.emit(
+      'warning',
+      `the process that holds the data directory bounds its write queue by ${bytes} bytes and ${blocks} blocks: that counts, until this one holds it`
+    )
   }
 
   async #openStore(): Promise<Engine> {
@@ -407,6 +637,7 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
         durability: this.#options.durability ?? 'sync',
         rotation: this.#rotation,
         readOnly: readOnly === true,
+        queue: this.#bounds,
         onWarning: (message) => this.emit('warning', message),
         onError: (error) => this.#failed(error)
       })
@@ -426,7 +657,8 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
         })
   }
 
-  async #close(): Promise<void> {
+  async #close(flush: boolean): Promise<void> {
+    if (!flush) this.#cache.clear()
     const pending = this.#flushes.pending
     if (!this.#opening && !pending) return
     this.#opening ??= this.#open()
@@ -440,7 +672,9 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
       return
     }
     // Also with an empty cache: it waits for the writes that are under way.
-    const last = this.#flushes.flush({ ...this.#wait(undefined), ack: false, receipt: false })
+    const last = flush
+      ? this.#flushes.flush({ ...this.#wait(undefined), ack: false, receipt: false })
+      : Promise.resolve()
     const [flushed] = await Promise.allSettled([last])
     await this.#stop().catch(() => {})
     const [closed] = await Promise.allSettled([engine.close()])
@@ -513,6 +747,33 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
       ack: options.ack === true,
       receipt: options.receipt === true
     })
+  }
+
+  #write(
+    operation: Operation,
+    options: WaitOptions | Callback | undefined,
+    callback: Callback | undefined
+  ): Written {
+    const [opts, done] = optionsAndCallback<WaitOptions, void>(options, callback)
+    if ((this.#options.writeMode ?? 'manual') === 'manual') {
+      this.#cache.add(operation)
+      return settle(Promise.resolve(), done)
+    }
+    const wait = { ...this.#wait(opts), ack: false, receipt: false }
+    return settle(
+      this.#flushes.write(operation, wait).then(() => {}),
+      done
+    )
+  }
+
+  async #writeNow(operation: Operation, options: FlushOptions): Promise<FlushResult> {
+    if ((this.#options.writeMode ?? 'manual') === 'manual') {
+      this.#cache.add(operation)
+      return await this.#flush(options)
+    }
+    const { ack, receipt } = options
+    const wait = { ...this.#wait(options), ack: ack === true, receipt: receipt === true }
+    return await this.#flushes.write(operation, wait)
   }
 
   #wait(options: WaitOptions | undefined): { timeout: number; signal: AbortSignal | undefined } {
@@ -597,6 +858,14 @@ function directoryOf(storage: KVSwarmOptions['storage']): string {
 function bootstrapOf(bootstrap: KVSwarmOptions['bootstrap']): readonly string[] | null {
   if (bootstrap === undefined) return null
   return typeof bootstrap === 'string' ? bootstrap.split(',').map((text) => text.trim()) : bootstrap
+}
+
+/** @throws INVALID_ARGUMENT */
+function atLeast(name: string, value: number, least: number): number {
+  if (typeof value === 'number' && value >= least) return value
+  throw new KVSwarmError('INVALID_ARGUMENT', `${name} is ${String(value)}`, {
+    hint: `give a number from ${least} to Infinity`
+  })
 }
 
 function oneOf(name: string, value: string | undefined, allowed: readonly string[]): void {

@@ -26,14 +26,19 @@ import { Links, type Link, type NodeMessage } from './links.ts'
 import type {
   Engine,
   EngineReadOptions,
+  EngineTailOptions,
   Head,
   IndexRange,
   IndexView,
   Log,
   Network,
+  QueueBounds,
+  ReadOptions,
   Role,
   Status,
+  TailEvent,
   WaitOptions,
+  WriteOptions,
   WriteRequest
 } from './ports.ts'
 import { Reader } from './read/reader.ts'
@@ -63,6 +68,7 @@ export interface LocalEngineOptions {
   readonly readOnly: boolean
   /** When outboxes are rotated. */
   readonly rotation: RotationLimits
+  readonly queue: QueueBounds
   readonly onWarning: (message: string) => void
   readonly onError: (error: KVSwarmError) => void
 }
@@ -154,10 +160,7 @@ export class LocalEngine implements Engine {
     return next
   }
 
-  async write(
-    request: WriteRequest,
-    options: WaitOptions & { readonly ack?: boolean; readonly receipt?: boolean } = {}
-  ): Promise<FlushResult> {
+  async write(request: WriteRequest, options: WriteOptions = {}): Promise<FlushResult> {
     this.#usable()
     if (this.#store.readOnly) throw readOnlyError()
     this.#configured()
@@ -192,6 +195,23 @@ export class LocalEngine implements Engine {
     try {
       if (options.after) await this.#writer.receipt(options.after, joined)
       yield* this.#reader.list(range, joined)
+    } finally {
+      call.end()
+    }
+  }
+
+  async refresh(options: WaitOptions = {}): Promise<void> {
+    this.#usable()
+    this.#configured()
+    await this.#call(options, (joined) => this.#reader.refresh(joined))
+  }
+
+  async *tail(bookmark: string | null, options: EngineTailOptions = {}): AsyncGenerator<TailEvent> {
+    this.#usable()
+    this.#configured()
+    const call = this.#begin(options.signal)
+    try {
+      yield* this.#reader.tail(bookmark, { ...options, signal: call.signal })
     } finally {
       call.end()
     }
@@ -246,6 +266,8 @@ export class LocalEngine implements Engine {
   }
 
   async #close(): Promise<void> {
+    // Whoever waits for room learns that nothing of it was written.
+    this.#writer.closeQueue()
     this.#endCalls(closedError())
     this.#news.close()
     await this.#changing
@@ -328,16 +350,20 @@ export class LocalEngine implements Engine {
           : null,
       retired: (outbox) => this.#tellOldest(outbox),
       warn: (message) => this.#warn(message),
+      limits: this.#options.rotation,
+      knownCursor: (owner) => this.#readCursor(owner, { wait: false }),
       readRejections: (owner, wait) => this.#readRejections(owner, wait),
       need: (owner) => this.#links?.join(owner),
       pollMs: receiptPollMs,
-      limits: this.#options.rotation
+      bounds: this.#options.queue,
+      syncs: () => this.#store.outboxSyncs
     })
     for (const node of this.#config?.storageNodes ?? []) {
       const record = this.#knownRecord({ kind: 'index', node })
       if (record) await this.#view(node).announce(record.generation)
     }
     if (this.#config?.isStorageNode(this.nodeId)) await this.#openOwnView()
+    await this.#writer.recall()
   }
 
   /** This node reads its own index like any other, from its own blocks. */
@@ -702,10 +728,13 @@ export class LocalEngine implements Engine {
     return answer as unknown as Head
   }
 
-  async #readCursor(owner: NodeId): Promise<Position | null> {
+  async #readCursor(
+    owner: NodeId,
+    options: ReadOptions = { timeout: receiptPollMs * 10 }
+  ): Promise<Position | null> {
     const { current } = this.#view(owner)
     if (!current || current.head.length < 2) return null
-    const value = await current.get(cursorKey(this.nodeId, owner), { timeout: receiptPollMs * 10 })
+    const value = await current.get(cursorKey(this.nodeId, owner), options)
     return value === null ? null : decodeCursor(value)
   }
 

@@ -121,6 +121,8 @@ export interface IndexSnapshot {
     range: IndexRange,
     options?: ReadOptions
   ): AsyncIterable<{ key: Uint8Array; value: Uint8Array }>
+  /** Keys of the range that differ from those at `from`, an earlier head of this generation; null: deleted. */
+  changes(from: Head, range: IndexRange, options?: ReadOptions): AsyncIterable<IndexChange>
   close(): Promise<void>
 }
 
@@ -207,18 +209,23 @@ export interface Engine {
   /**
    * Appends the operations to the outboxes; resolves when they are durable, or later as asked for.
    * The same `request` twice appends once.
-   * @throws NOT_WRITER, TIMEOUT, ABORTED, FLUSH_PARTIAL, OPERATION_REJECTED, DISK_FULL
+   * It waits in the engine's queue first, when that is full (docs/queue.md).
+   * @throws NOT_WRITER, QUEUE_FULL, QUEUE_CLOSED, TIMEOUT, ABORTED, FLUSH_PARTIAL, OPERATION_REJECTED, DISK_FULL
    */
-  write(
-    request: WriteRequest,
-    options?: WaitOptions & { readonly ack?: boolean; readonly receipt?: boolean }
-  ): Promise<FlushResult>
+  write(request: WriteRequest, options?: WriteOptions): Promise<FlushResult>
   /** Waits for an earlier write. @throws TIMEOUT, ABORTED, FLUSH_UNKNOWN, OPERATION_REJECTED */
   receipt(flushId: string, options?: WaitOptions & { readonly ack?: boolean }): Promise<FlushResult>
   /** Entries of the keys, null where there is none, in the order of `keys`. */
   getMany(keys: readonly Uint8Array[], options?: EngineReadOptions): Promise<(Entry | null)[]>
   /** All entries of a range, ordered by encoded key over all owners, each owner from one snapshot. */
   list(range: IndexRange, options?: EngineReadOptions): AsyncIterable<Entry>
+  /** Asks all owners for their heads; resolves when the views have them. @throws NOT_CONNECTED, OWNER_UNREACHABLE */
+  refresh(options?: WaitOptions): Promise<void>
+  /**
+   * What changed since a bookmark, owner by owner; ends when the heads that were known at the call are reached,
+   * unless `follow` is set. @throws INVALID_ARGUMENT, OWNER_UNREACHABLE, NOT_CONNECTED, while iterating
+   */
+  tail(bookmark: string | null, options?: EngineTailOptions): AsyncIterable<TailEvent>
   /** Adds a role. The returned call ends it again. */
   start(role: Role): Promise<() => Promise<void>>
   status(): Promise<Status>
@@ -226,6 +233,83 @@ export interface Engine {
 }
 
 export type Role = 'connect' | 'listen'
+
+export interface WriteOptions extends WaitOptions {
+  /** Wait until the storage nodes hold it. */
+  readonly ack?: boolean
+  /** Wait until it is applied and readable. */
+  readonly receipt?: boolean
+  /** What to do when the queue is full. @default as the engine was opened */
+  readonly onFull?: OnFull
+  /** How many calls of flush(), put() or del() this write stands for; for the metrics alone. @default 1 */
+  readonly calls?: number
+}
+
+/** Of a full queue: wait for room, in turn, or fail with QUEUE_FULL. */
+export type OnFull = 'wait' | 'reject'
+
+/** How much may be pending: appended and without receipt, or about to be appended. Infinity: no bound. */
+export interface QueueBounds {
+  readonly maxPendingBytes: number
+  readonly maxPendingBlocks: number
+  readonly onFull: OnFull
+}
+
+/** The write queue of one data directory since it was opened; what each number counts: docs/queue.md. */
+export interface QueueStats {
+  /** Bounds in force; null: none. */
+  readonly maxPendingBytes: number | null
+  readonly maxPendingBlocks: number | null
+  readonly onFull: OnFull
+  /** Appended and without receipt, and those that are being appended. */
+  readonly pendingBytes: number
+  readonly pendingBlocks: number
+  /** Writes that wait for room, and their bytes. */
+  readonly depth: number
+  readonly depthBytes: number
+  /** Writes that are being appended. */
+  readonly executing: number
+  /** admissions = executions + timeouts + cancellations + depth. */
+  readonly admissions: number
+  readonly rejections: number
+  readonly timeouts: number
+  readonly cancellations: number
+  /** executions = commits + failures + executing. */
+  readonly executions: number
+  readonly commits: number
+  readonly failures: number
+  /** Appends to an outbox that held more than one call. */
+  readonly groupedBatches: number
+  /** Syncs of the disk that made at least one outbox durable. */
+  readonly physicalSyncs: number
+  /** Calls that needed no sync of their own. */
+  readonly syncsSaved: number
+}
+
+/** Who holds a data directory's lock, and who waits for it. Times are Unix milliseconds. */
+export interface LockInfo {
+  readonly holder: { readonly pid: number; readonly since: number }
+  /** How often the lock was taken since the directory was made. */
+  readonly taken: number
+  /** Processes that wait for it now. */
+  readonly waiting: readonly { readonly pid: number; readonly since: number }[]
+  /** Roles that other processes keep up through the holder, now. */
+  readonly leases: number
+}
+
+/** A change of a data key, or news about the bookmark. */
+export type TailEvent =
+  | { readonly type: 'put'; readonly entry: Entry }
+  | { readonly type: 'del'; readonly key: Uint8Array }
+  /** History is gone: what was told before does not hold, the full state follows. */
+  | { readonly type: 'reset' }
+  /** Everything before this is told: begin here next time. */
+  | { readonly type: 'bookmark'; readonly bookmark: string }
+
+export interface EngineTailOptions extends WaitOptions {
+  /** Goes on with what comes, until the signal fires. @default false */
+  readonly follow?: boolean
+}
 
 export interface WriteRequest {
   /** 16 random bytes: names the flush; finds it again before it is appended twice. */
@@ -294,6 +378,10 @@ export interface Status {
     readonly bytesSent: number
     readonly epoch: number | null
   }[]
+  /** The write queue of this data directory. */
+  readonly queue: QueueStats
+  /** Null: the directory is looked at without its lock. */
+  readonly lock: LockInfo | null
   readonly barrier: { readonly syncs: number; readonly shared: number; readonly failures: number }
   readonly watchdog: { readonly interventions: number }
   readonly warnings: readonly string[]

@@ -63,6 +63,8 @@ export async function describe(sources: StatusSources): Promise<Status> {
       bytesSent: link.connection.bytesSent,
       epoch: link.epoch
     })),
+    queue: writer.queue,
+    lock: null,
     barrier: sources.barrier,
     watchdog: { interventions: sources.interventions },
     warnings: [...sources.warnings]

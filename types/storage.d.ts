@@ -184,6 +184,12 @@ declare module 'hyperbee' {
     batch(): Batch
     checkout(version: number): Hyperbee
     createReadStream(range: Range, options?: GetOptions): AsyncIterable<Node> & { destroy(): void }
+    /** Left is this tree, right the other one. */
+    createDiffStream(
+      right: Hyperbee,
+      range: Range,
+      options?: GetOptions
+    ): AsyncIterable<{ left: Node | null; right: Node | null }> & { destroy(): void }
   }
 }
 

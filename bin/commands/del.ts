@@ -1,7 +1,14 @@
 /** `kvswarm del`: deletes one key. */
 import type { CommandModule } from '../context.ts'
 import { exitCodes } from '../exit-codes.ts'
-import { addFlushOptions, checkKey, flushAndPrint, flushHelp, mustBeWriter } from './flush.ts'
+import {
+  addFlushOptions,
+  checkKey,
+  flushAndPrint,
+  flushHelp,
+  mustBeWriter,
+  queueOf
+} from './flush.ts'
 import { withStore } from '../store.ts'
 
 export const del: CommandModule = {
@@ -23,10 +30,14 @@ Example:
     ),
   run: async (context, [key], options) => {
     await checkKey(key as string)
-    return await withStore(context, { authorise: mustBeWriter }, async (kv, deadline) => {
-      kv.del(key as string)
-      await flushAndPrint(context, kv, options, deadline)
-      return exitCodes.done
-    })
+    return await withStore(
+      context,
+      { authorise: mustBeWriter, queue: queueOf(options) },
+      async (kv, deadline) => {
+        kv.del(key as string)
+        await flushAndPrint(context, kv, options, deadline)
+        return exitCodes.done
+      }
+    )
   }
 }

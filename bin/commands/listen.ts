@@ -1,5 +1,6 @@
 /** `kvswarm listen`: runs a storage node. */
 import type { CommandModule } from '../context.ts'
+import { addQueueOptions, queueOf } from './flush.ts'
 import { serve } from '../serve.ts'
 import type { Config } from '../../config/index.ts'
 import { KVSwarmError } from '../../lib/errors.ts'
@@ -7,21 +8,23 @@ import type { NodeId } from '../../lib/types.ts'
 
 export const listen: CommandModule = {
   define: (command) =>
-    command
-      .summary('run a storage node')
-      .description(
-        "Takes in what writers send, applies it, and serves reads, until it is stopped (Ctrl-C, or kvswarm stop). Prints the node's id as its first line on stdout when others can reach it. When the configuration file is replaced by one with a higher epoch, that is taken over."
-      )
-      .addHelpText(
-        'after',
-        `
+    addQueueOptions(
+      command
+        .summary('run a storage node')
+        .description(
+          "Takes in what writers send, applies it, and serves reads, until it is stopped (Ctrl-C, or kvswarm stop). Prints the node's id as its first line on stdout when others can reach it. When the configuration file is replaced by one with a higher epoch, that is taken over."
+        )
+        .optionsGroup('Options:')
+    ).addHelpText(
+      'after',
+      `
 Ends with 5 when the configuration gives this node no capacity; writers and\nreaders use kvswarm connect.
 
 Example:
   kvswarm listen -d /tmp/a -c config.json &`
-      ),
-  run: async (context) =>
-    await serve(context, { authorise: mustStore }, async (kv) => {
+    ),
+  run: async (context, _operands, options) =>
+    await serve(context, { authorise: mustStore, queue: queueOf(options) }, async (kv) => {
       const { print } = context
       await kv.listen()
       await (print.options.json ? print.json({ id: kv.nodeId }) : print.line(kv.nodeId))

@@ -1,7 +1,14 @@
 /** `kvswarm put`: writes one key. */
 import type { CommandModule } from '../context.ts'
 import { exitCodes } from '../exit-codes.ts'
-import { addFlushOptions, checkKey, flushAndPrint, flushHelp, mustBeWriter } from './flush.ts'
+import {
+  addFlushOptions,
+  checkKey,
+  flushAndPrint,
+  flushHelp,
+  mustBeWriter,
+  queueOf
+} from './flush.ts'
 import { withStore } from '../store.ts'
 
 export const put: CommandModule = {
@@ -24,10 +31,14 @@ Examples:
     ),
   run: async (context, [key, value], options) => {
     await checkKey(key as string, value)
-    return await withStore(context, { authorise: mustBeWriter }, async (kv, deadline) => {
-      kv.put(key as string, value)
-      await flushAndPrint(context, kv, options, deadline)
-      return exitCodes.done
-    })
+    return await withStore(
+      context,
+      { authorise: mustBeWriter, queue: queueOf(options) },
+      async (kv, deadline) => {
+        kv.put(key as string, value)
+        await flushAndPrint(context, kv, options, deadline)
+        return exitCodes.done
+      }
+    )
   }
 }

@@ -79,7 +79,19 @@ function headLines(status: Status): string[] {
       `index      ${index.length} blocks, generation ${index.generation}, serial ${index.serial}`
     )
   }
-  const { barrier, watchdog } = status
+  const { barrier, watchdog, queue, lock } = status
+  const bound = (value: number | null): string => (value === null ? 'no bound' : `of ${value}`)
+  lines.push(
+    `queue      ${queue.pendingBytes} bytes ${bound(queue.maxPendingBytes)}, ${queue.pendingBlocks} blocks ${bound(queue.maxPendingBlocks)} without receipt, ${queue.depth} writes wait`,
+    `writes     ${queue.commits} done, ${queue.failures} failed, ${queue.rejections} refused, ${queue.timeouts} timed out, ${queue.cancellations} given up, ${queue.syncsSaved} syncs saved`
+  )
+  if (lock !== null) {
+    const { holder, taken, waiting, leases } = lock
+    const who = waiting.map(({ pid, since }) => `${pid} since ${timeOf(since)}`).join(', ')
+    lines.push(
+      `lock       process ${holder.pid} since ${timeOf(holder.since)}, taken ${taken} times, ${leases} roles of others${who === '' ? '' : `; waiting: ${who}`}`
+    )
+  }
   lines.push(
     `disk       ${barrier.syncs} syncs for ${barrier.shared} waits, ${barrier.failures} failures`,
     `watchdog   ${watchdog.interventions} interventions`

@@ -12,6 +12,7 @@ import {
   flushHelp,
   mustBeWriter,
   printFlush,
+  queueOf,
   safely
 } from './flush.ts'
 import { keyFromJson, valueFromJson } from '../json-values.ts'
@@ -93,15 +94,19 @@ Examples:
       throw usageError('nothing is to be written', 'add --put.KEY=VALUE, --del.KEY or --from FILE')
     }
     for (const { key, value } of operations) await checkKey(key, value)
-    return await withStore(context, { authorise: mustBeWriter }, async (kv, deadline) => {
-      for (const { key, value } of operations) {
-        if (value === undefined) kv.del(key)
-        else kv.put(key, value)
+    return await withStore(
+      context,
+      { authorise: mustBeWriter, queue: queueOf(options) },
+      async (kv, deadline) => {
+        for (const { key, value } of operations) {
+          if (value === undefined) kv.del(key)
+          else kv.put(key, value)
+        }
+        if (from === undefined) await flushAndPrint(context, kv, options, deadline)
+        else await writeFrom(context, kv, from, options, deadline)
+        return exitCodes.done
       }
-      if (from === undefined) await flushAndPrint(context, kv, options, deadline)
-      else await writeFrom(context, kv, from, options, deadline)
-      return exitCodes.done
-    })
+    )
   }
 }
 
@@ -125,6 +130,8 @@ async function writeFrom(
     }
     await portions.flush()
   } catch (error) {
+    // The lines before a bad one are written, as it says; but nothing is tried again that failed.
+    if (!portions.failed) await portions.flush()
     await portions.settle()
     throw isKVSwarmError(error) ? error : readError(from, error)
   }
@@ -141,6 +148,8 @@ class Portions {
   #operations = 0
   #characters = 0
   #connected: Promise<void> | null = null
+  /** A flush did not come to the disk. */
+  failed = false
 
   constructor(context: Context, kv: KVSwarm, options: Options, deadline: Deadline) {
     this.#context = context
@@ -163,7 +172,9 @@ class Portions {
     this.#operations = 0
     this.#characters = 0
     const { signal } = this.#context.io
+    this.failed = true
     const flushed = await this.#kv.flush({ signal })
+    this.failed = false
     if (flushed.operations === 0) return
     const { ack, receipt } = awaitedOf(this.#options)
     if (ack || receipt) {

@@ -1,7 +1,6 @@
 /** The forms of an answer on the control socket: one value, or a stream of lines with back-pressure. */
 import type { ServerResponse } from 'node:http'
-import { type Fields, packEntry } from './json.ts'
-import type { Entry } from '../types.ts'
+import type { Fields } from './json.ts'
 
 /** Answers with one value. @param last true: the connection is not kept */
 export function answerWith(response: ServerResponse, value: unknown, last = false): void {
@@ -24,18 +23,19 @@ export function writeLine(response: ServerResponse, fields: Fields): boolean {
   return response.destroyed || response.write(`${JSON.stringify(fields)}\n`)
 }
 
-/** Entries one a line, no faster than the client reads. */
-export async function stream(
+/** Values one a line, no faster than the client reads. @param begun the answer has begun already */
+export async function stream<T>(
   response: ServerResponse,
   signal: AbortSignal,
-  entries: Iterable<Entry | null> | AsyncIterable<Entry | null>
+  values: Iterable<T> | AsyncIterable<T>,
+  pack: (value: T) => unknown,
+  begun = false
 ): Promise<void> {
-  let begun = false
-  for await (const entry of entries) {
+  for await (const value of values) {
     signal.throwIfAborted()
     if (!begun) beginStream(response)
     begun = true
-    if (!writeLine(response, { value: packEntry(entry) })) await drained(response, signal)
+    if (!writeLine(response, { value: pack(value) })) await drained(response, signal)
   }
   if (!begun) beginStream(response)
   response.end(`${JSON.stringify({ end: true })}\n`)

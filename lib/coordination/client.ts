@@ -16,13 +16,16 @@ import {
   packRange,
   packRead,
   packTimeout,
+  packWriteOptions,
   textOf,
   uncertainError,
-  unpackEntry
+  unpackEntry,
+  unpackTail
 } from './json.ts'
 import {
   answerGraceMs,
   connectionsOfClientMax,
+  receiptsOfClientMax,
   keysBytesTarget,
   keysOfRequestMax,
   portionBytesTarget,
@@ -33,10 +36,13 @@ import { timeoutDefaultMs } from '../../config/limits.ts'
 import { KVSwarmError, isKVSwarmError } from '../errors.ts'
 import type {
   EngineReadOptions,
+  EngineTailOptions,
   IndexRange,
   Role,
   Status,
+  TailEvent,
   WaitOptions,
+  WriteOptions,
   WriteRequest
 } from '../ports.ts'
 import type { Entry, FlushResult } from '../types.ts'
@@ -56,6 +62,8 @@ export class HolderClient implements Seat {
   readonly #socketPath: string
   #nodeId = ''
   readonly #agent = new Agent({ keepAlive: true, maxSockets: connectionsOfClientMax })
+  /** Waits for receipts can be endless: they have connections of their own, so that all else goes on. */
+  readonly #waits = new Agent({ keepAlive: true, maxSockets: receiptsOfClientMax })
   readonly #leases = new Set<Exchange>()
 
   constructor(socketPath: string) {
@@ -107,7 +115,8 @@ export class HolderClient implements Seat {
     options: WaitOptions & { readonly ack?: boolean }
   ): Promise<FlushResult> {
     const body = { id, ...packTimeout(options.timeout), ...(options.ack ? { ack: true } : {}) }
-    return (await this.#ask('/receipt', body, guardOf(options))) as FlushResult
+    const question = { path: '/receipt', body: JSON.stringify(body), ...guardOf(options) }
+    return (await new Exchange(this.#socketPath, this.#waits, question).value()) as FlushResult
   }
 
   /**
@@ -116,7 +125,7 @@ export class HolderClient implements Seat {
    */
   async write(
     { request, operations, retry }: WriteRequest,
-    options: WaitOptions & { readonly ack?: boolean; readonly receipt?: boolean }
+    options: WriteOptions
   ): Promise<FlushResult> {
     const { signal } = options
     const call = randomUUID()
@@ -126,14 +135,17 @@ export class HolderClient implements Seat {
       ...packTimeout(options.timeout),
       ...(options.ack ? { ack: true } : {}),
       ...(options.receipt ? { receipt: true } : {}),
-      ...(retry ? { retry: true } : {})
+      ...(retry ? { retry: true } : {}),
+      ...packWriteOptions(options)
     })
     const body = (): Iterable<string> => writeLines(head, operations)
     const { guardMs } = guardOf(options)
     const exchange = this.#exchange({ path: '/write', body, guardMs, call })
     const onAbort = (): void => {
       // On a connection of its own: the others may all be waiting.
-      const abort = { path: '/abort', body: JSON.stringify({ call }), guardMs: answerGraceMs }
+      const late = isKVSwarmError(signal?.reason, 'TIMEOUT') ? { timeout: true } : {}
+      const body = JSON.stringify({ call, ...late })
+      const abort = { path: '/abort', body, guardMs: answerGraceMs }
       new Exchange(this.#socketPath, false, abort)
         .value()
         .catch(() => exchange.destroy(uncertainError(abortedError(signal))))
@@ -176,6 +188,27 @@ export class HolderClient implements Seat {
     }
   }
 
+  async refresh(options: WaitOptions): Promise<void> {
+    await this.#ask('/refresh', packTimeout(options.timeout), guardOf(options))
+  }
+
+  async *tail(
+    bookmark: string | null,
+    options: EngineTailOptions
+  ): AsyncGenerator<TailEvent, void, undefined> {
+    const { timeout, follow } = options
+    const body = JSON.stringify({
+      bookmark,
+      ...packTimeout(timeout),
+      ...(follow ? { follow } : {})
+    })
+    const { guardMs, signal } = guardOf(options)
+    // Between two changes of a tail that is followed may lie days; a connection of its own, then.
+    const question = { path: '/tail', body, guardMs: follow ? Infinity : guardMs, signal }
+    const exchange = new Exchange(this.#socketPath, follow ? false : this.#agent, question)
+    for await (const value of exchange.values()) yield unpackTail(value)
+  }
+
   /** Adds a role for as long as this client lives. The returned call gives it up. */
   async start(role: Role, listener: RoleListener): Promise<() => Promise<void>> {
     const question = { path: '/role', body: JSON.stringify({ role }), guardMs: Infinity }
@@ -215,6 +248,7 @@ export class HolderClient implements Seat {
     for (const lease of this.#leases) lease.destroy()
     this.#leases.clear()
     this.#agent.destroy()
+    this.#waits.destroy()
   }
 
   #exchange(question: Question): Exchange {

@@ -10,14 +10,18 @@ import { RoleTable } from './roles.ts'
 import type { Seat } from './seat.ts'
 import { ControlServer } from './server.ts'
 import { prepareSocket, socketPaths } from './socket-path.ts'
+import { waitersOf } from './waiters.ts'
 import { KVSwarmError, messageOf } from '../errors.ts'
 import type {
   Engine,
   EngineReadOptions,
+  EngineTailOptions,
   IndexRange,
   Role,
   Status,
+  TailEvent,
   WaitOptions,
+  WriteOptions,
   WriteRequest
 } from '../ports.ts'
 import type { Entry, FlushResult } from '../types.ts'
@@ -67,6 +71,7 @@ export class HolderSeat implements Seat {
         version: options.version,
         config: await engine.config()
       }),
+      status: () => this.status(),
       setConfig: (text) => this.setConfig(text),
       onStop: options.onStop
     })
@@ -137,14 +142,17 @@ export class HolderSeat implements Seat {
     this.#server.announceConfig(text)
   }
 
-  status(): Promise<Status> {
-    return this.#engine.status()
+  async status(): Promise<Status> {
+    const lock = {
+      holder: { pid: process.pid, since: this.#since },
+      taken: this.#lock.taken,
+      waiting: await waitersOf(this.#options.directory),
+      leases: this.#server.leases
+    }
+    return { ...(await this.#engine.status()), lock }
   }
 
-  write(
-    request: WriteRequest,
-    options: WaitOptions & { readonly ack?: boolean; readonly receipt?: boolean }
-  ): Promise<FlushResult> {
+  write(request: WriteRequest, options: WriteOptions): Promise<FlushResult> {
     return this.#engine.write(request, options)
   }
 
@@ -158,6 +166,14 @@ export class HolderSeat implements Seat {
 
   list(range: IndexRange, options: EngineReadOptions): AsyncIterable<Entry> {
     return this.#engine.list(range, options)
+  }
+
+  refresh(options: WaitOptions): Promise<void> {
+    return this.#engine.refresh(options)
+  }
+
+  tail(bookmark: string | null, options: EngineTailOptions): AsyncIterable<TailEvent> {
+    return this.#engine.tail(bookmark, options)
   }
 
   start(role: Role): Promise<() => Promise<void>> {

@@ -8,7 +8,13 @@
  */
 import { jsonDepthMax, operationOverheadBytes } from './limits.ts'
 import { type ErrorCode, KVSwarmError, isKVSwarmError, messageOf } from '../errors.ts'
-import type { EngineReadOptions, IndexRange, WaitOptions } from '../ports.ts'
+import type {
+  EngineReadOptions,
+  IndexRange,
+  WaitOptions,
+  TailEvent,
+  WriteOptions
+} from '../ports.ts'
 import type { Check, Entry, Mutation, Operation } from '../types.ts'
 
 /** An object as JSON gives it. */
@@ -295,3 +301,39 @@ export function unpackError(value: unknown): KVSwarmError {
 }
 
 export { flagOf, listOf }
+
+/** Options of a write that only the engine's queue knows. */
+export function packWriteOptions({ onFull, calls }: WriteOptions): Fields {
+  return {
+    ...(onFull === undefined ? {} : { onFull }),
+    ...(calls === undefined ? {} : { calls })
+  }
+}
+
+/** @throws PROTOCOL_ERROR */
+export function unpackWriteOptions({ onFull, calls }: Fields): WriteOptions {
+  if (onFull !== undefined && onFull !== 'wait' && onFull !== 'reject') {
+    throw protocolError('onFull is neither wait nor reject')
+  }
+  return {
+    ...(onFull === undefined ? {} : { onFull }),
+    ...(calls === undefined ? {} : { calls: countOf(calls, 'calls') })
+  }
+}
+
+/** An event of a tail as JSON. */
+export function packTail(event: TailEvent): Fields {
+  if (event.type === 'put') return { type: event.type, entry: packEntry(event.entry) }
+  return event.type === 'del' ? { type: event.type, key: packBytes(event.key) } : { ...event }
+}
+
+/** @throws PROTOCOL_ERROR */
+export function unpackTail(value: unknown): TailEvent {
+  const { type, entry, key, bookmark } = fieldsOf(value, 'an event')
+  if (type === 'reset') return { type }
+  if (type === 'del') return { type, key: unpackBytes(key, 'a key') }
+  if (type === 'bookmark') return { type, bookmark: textOf(bookmark, 'a bookmark') }
+  const unpacked = type === 'put' ? unpackEntry(entry) : null
+  if (unpacked === null) throw protocolError('an event of no known type')
+  return { type: 'put', entry: unpacked }
+}

@@ -20,6 +20,10 @@ export const bodySilenceMs = 30_000
 export const callNameCharactersMax = 64
 /** Keys of one getMany request: each costs far more memory than its bytes. */
 export const keysOfRequestMax = 100_000
+/** Receipts that one client waits for at a time, besides; further ones wait for one of them to end. */
+export const receiptsOfClientMax = 64
+/** A note about a process that waits for the lock: two numbers. */
+export const waiterBytesMax = 256
 /** Requests nest at most four deep (a group's checks); the rest is hostile. */
 export const jsonDepthMax = 8
 /** A write travels in lines of about this size, so that neither end holds a flush twice as text. */

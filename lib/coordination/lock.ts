@@ -44,14 +44,29 @@ export async function readSidecar(directory: string): Promise<Sidecar | null> {
   }
 }
 
+/** How often the lock was taken so far, as far as the sidecar tells. */
+async function readTaken(directory: string): Promise<number> {
+  try {
+    const { taken } = JSON.parse(await readFile(join(directory, sidecarName), 'utf8')) as {
+      taken?: unknown
+    }
+    return Number.isSafeInteger(taken) && (taken as number) > 0 ? (taken as number) : 0
+  } catch {
+    return 0
+  }
+}
+
 /** The lock while this process has it. */
 export class DirectoryLock {
   readonly #file: RandomAccessFile
+  /** How often the lock was taken since the directory was made, this time included. */
+  readonly taken: number
   /** Writes follow one another, so that the newest content wins. */
   #writes: Promise<void> = Promise.resolve()
 
-  private constructor(file: RandomAccessFile) {
+  private constructor(file: RandomAccessFile, taken: number) {
     this.#file = file
+    this.taken = taken
   }
 
   /**
@@ -69,7 +84,7 @@ export class DirectoryLock {
         await closed(file)
         return null
       }
-      return new DirectoryLock(file)
+      return new DirectoryLock(file, (await readTaken(directory)) + 1)
     } catch (error) {
       throw new KVSwarmError(
         'DATADIR_UNREADABLE',
@@ -100,13 +115,14 @@ export class DirectoryLock {
 
   /** Rewrites what the sidecar says. That it fails is no reason to stop: it is only information. */
   write(sidecar: Sidecar): Promise<void> {
-    const text = JSON.stringify(sidecar)
+    const text = JSON.stringify({ ...sidecar, taken: this.taken })
     return this.#put(Buffer.from(text.padEnd(sidecarBytes - 1) + '\n'))
   }
 
   /** Gives the directory to others. */
   async release(): Promise<void> {
-    await this.#put(Buffer.from(' '.repeat(sidecarBytes - 1) + '\n'))
+    const text = JSON.stringify({ taken: this.taken })
+    await this.#put(Buffer.from(text.padEnd(sidecarBytes - 1) + '\n'))
     await closed(this.#file)
   }
 

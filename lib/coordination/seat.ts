@@ -1,10 +1,13 @@
 /** What a shared engine needs of the one who answers: the local store, or another process. */
 import type {
   EngineReadOptions,
+  EngineTailOptions,
   IndexRange,
   Role,
   Status,
+  TailEvent,
   WaitOptions,
+  WriteOptions,
   WriteRequest
 } from '../ports.ts'
 import type { Entry, FlushResult } from '../types.ts'
@@ -26,13 +29,12 @@ export interface Seat {
   config(timeoutMs: number): Promise<string | null>
   setConfig(text: string, timeoutMs: number): Promise<void>
   status(timeoutMs: number): Promise<Status>
-  write(
-    request: WriteRequest,
-    options: WaitOptions & { readonly ack?: boolean; readonly receipt?: boolean }
-  ): Promise<FlushResult>
+  write(request: WriteRequest, options: WriteOptions): Promise<FlushResult>
   receipt(id: string, options: WaitOptions & { readonly ack?: boolean }): Promise<FlushResult>
   getMany(keys: readonly Uint8Array[], options: EngineReadOptions): Promise<(Entry | null)[]>
   list(range: IndexRange, options: EngineReadOptions): AsyncIterable<Entry>
+  refresh(options: WaitOptions): Promise<void>
+  tail(bookmark: string | null, options: EngineTailOptions): AsyncIterable<TailEvent>
   start(role: Role, listener: RoleListener): Promise<() => Promise<void>>
   close(): Promise<void>
 }

@@ -17,7 +17,9 @@ import {
   flagOf,
   listOf,
   operationCost,
+  packEntry,
   packError,
+  packTail,
   parseJson,
   protocolError,
   textOf,
@@ -25,7 +27,8 @@ import {
   unpackOperation,
   unpackRange,
   unpackRead,
-  unpackTimeout
+  unpackTimeout,
+  unpackWriteOptions
 } from './json.ts'
 import {
   bodySilenceMs,
@@ -46,7 +49,7 @@ import type { RoleTable } from './roles.ts'
 import { withMask } from './socket-path.ts'
 import { cacheOperationsMax, controlRequestBytesMax } from '../../config/limits.ts'
 import { KVSwarmError, isKVSwarmError } from '../errors.ts'
-import type { Engine, Role } from '../ports.ts'
+import type { Engine, Role, Status } from '../ports.ts'
 import type { Operation } from '../types.ts'
 
 /** What the server serves. */
@@ -55,6 +58,7 @@ export interface ControlServerOptions {
   readonly roles: RoleTable
   /** Facts about the holder, for a client that comes. */
   readonly hello: () => Promise<Fields>
+  readonly status: () => Promise<Status>
   readonly setConfig: (text: string) => Promise<void>
   /** A client asks this process to end. */
   readonly onStop: () => void
@@ -77,6 +81,8 @@ export class ControlServer {
   readonly #options: ControlServerOptions
   readonly #server: Server
   readonly #budget = new Budget(intakeBytesMax)
+  /** Writes may wait long, for room in the queue: everything else must not wait for them. */
+  readonly #writeBudget = new Budget(intakeBytesMax)
   readonly #calls = new Set<Promise<void>>()
   readonly #aborters = new Set<AbortController>()
   /** Calls that a client can abort by name and still hear the outcome of. */
@@ -96,7 +102,9 @@ export class ControlServer {
       ['/config', (call) => this.#answer(call, () => options.engine.config())],
       ['/set-config', (call) => this.#answer(call, (body) => this.#setConfig(body))],
       ['/receipt', (call) => this.#answer(call, (body) => this.#receipt(body, call.signal))],
-      ['/status', (call) => this.#answer(call, () => options.engine.status())],
+      ['/status', (call) => this.#answer(call, () => options.status())],
+      ['/refresh', (call) => this.#answer(call, (body) => this.#refresh(body, call.signal))],
+      ['/tail', (call) => this.#tail(call)],
       ['/abort', (call) => this.#answer(call, (body) => this.#abort(body))],
       ['/write', (call) => this.#write(call)],
       ['/get-many', (call) => this.#getMany(call)],
@@ -248,7 +256,8 @@ export class ControlServer {
     const call = textOf(body['call'], 'the call')
     if (call.length > callNameCharactersMax) throw protocolError('the name of a call is too long')
     const aborter = this.#named.get(call)
-    if (aborter !== undefined) aborter.abort(abortedError())
+    const late = flagOf(body['timeout'], 'timeout')
+    if (aborter !== undefined) aborter.abort(late ? lateError() : abortedError())
     else {
       this.#abortedEarly.add(call)
       const [oldest] = this.#abortedEarly
@@ -270,9 +279,10 @@ export class ControlServer {
       ...unpackTimeout(head),
       ack: flagOf(head['ack'], 'ack'),
       receipt: flagOf(head['receipt'], 'receipt'),
+      ...unpackWriteOptions(head),
       signal: call.signal
     }
-    const free = await this.#budget.take(bytes, call.signal)
+    const free = await this.#writeBudget.take(bytes, call.signal)
     try {
       const operations = await operationsOf(lines, bytes)
       const id = Buffer.from(request).toString('hex')
@@ -310,7 +320,7 @@ export class ControlServer {
       const keys = asked.map((key) => unpackBytes(key, 'a key'))
       const options = { ...unpackRead(body['options']), signal: call.signal }
       const entries = await this.#options.engine.getMany(keys, options)
-      await stream(call.response, call.signal, entries)
+      await stream(call.response, call.signal, entries, packEntry)
     } finally {
       free()
     }
@@ -321,7 +331,29 @@ export class ControlServer {
     free()
     const range = unpackRange(body['range'])
     const options = { ...unpackRead(body['options']), signal: call.signal }
-    await stream(call.response, call.signal, this.#options.engine.list(range, options))
+    await stream(call.response, call.signal, this.#options.engine.list(range, options), packEntry)
+  }
+
+  async #refresh(body: Fields, signal: AbortSignal): Promise<true> {
+    await this.#options.engine.refresh({ ...unpackTimeout(body), signal })
+    return true
+  }
+
+  async #tail(call: Call): Promise<void> {
+    const { body, free } = await this.#body(call)
+    free()
+    const { bookmark } = body
+    const from = bookmark === null ? null : textOf(bookmark, 'the bookmark')
+    const follow = flagOf(body['follow'], 'follow')
+    const options = { ...unpackTimeout(body), follow, signal: call.signal }
+    const events = this.#options.engine.tail(from, options)
+    if (follow) beginStream(call.response)
+    await stream(call.response, call.signal, events, packTail, follow)
+  }
+
+  /** Roles that clients keep up. */
+  get leases(): number {
+    return this.#leases.size
   }
 
   /** A role lives as long as this answer: until the client closes it or ends. */
@@ -364,6 +396,10 @@ export class ControlServer {
 
 function abortedError(): KVSwarmError {
   return new KVSwarmError('ABORTED', 'the call was aborted')
+}
+
+function lateError(): KVSwarmError {
+  return new KVSwarmError('TIMEOUT', "the call's time was over")
 }
 
 function closingError(): KVSwarmError {

@@ -17,10 +17,13 @@ import { KVSwarmError, isKVSwarmError, messageOf } from '../errors.ts'
 import type {
   Engine,
   EngineReadOptions,
+  EngineTailOptions,
   IndexRange,
   Role,
   Status,
+  TailEvent,
   WaitOptions,
+  WriteOptions,
   WriteRequest
 } from '../ports.ts'
 import type { Entry, FlushResult } from '../types.ts'
@@ -102,10 +105,7 @@ export class SharedEngine implements Engine {
    * A write that was asked of a holder which then ended is asked again as a `retry`. When it fails then
    * in a way that leaves open whether the first holder appended it, the error's data say `uncertain`.
    */
-  async write(
-    request: WriteRequest,
-    options: WaitOptions & { readonly ack?: boolean; readonly receipt?: boolean } = {}
-  ): Promise<FlushResult> {
+  async write(request: WriteRequest, options: WriteOptions = {}): Promise<FlushResult> {
     let lost = false
     try {
       return await this.#call(options, async (seat, rest) => {
@@ -151,6 +151,30 @@ export class SharedEngine implements Engine {
         if (!(error instanceof HolderGone)) throw error
         this.#lost(seat)
         if (rest.limit === 0) return
+        await pause(retryMs(), options.signal)
+      }
+    }
+  }
+
+  refresh(options: WaitOptions = {}): Promise<void> {
+    return this.#call(options, (seat, rest) => seat.refresh({ ...options, ...rest }))
+  }
+
+  /** A tail whose holder ends goes on from the last bookmark: what was told since comes again. */
+  async *tail(bookmark: string | null, options: EngineTailOptions = {}): AsyncGenerator<TailEvent> {
+    let from = bookmark
+    for (;;) {
+      const timeout = checkTimeout(options.timeout, timeoutDefaultMs)
+      const seat = await this.#seatWithin(timeout, options.signal)
+      try {
+        for await (const event of seat.tail(from, options)) {
+          if (event.type === 'bookmark') from = event.bookmark
+          yield event
+        }
+        return
+      } catch (error) {
+        if (!(error instanceof HolderGone)) throw error
+        this.#lost(seat)
         await pause(retryMs(), options.signal)
       }
     }

@@ -11,6 +11,7 @@ import { DirectoryLock, type Sidecar, readSidecar } from './lock.ts'
 import type { Seat } from './seat.ts'
 import { isTrustedSocket, socketPaths } from './socket-path.ts'
 import { lockRetryMaxMs, lockRetryMinMs } from '../../config/limits.ts'
+import { announceWaiter } from './waiters.ts'
 import { KVSwarmError, isKVSwarmError } from '../errors.ts'
 import type { Engine } from '../ports.ts'
 import { pause } from '../wait.ts'
@@ -46,26 +47,33 @@ export async function takeSeat(options: SeatOptions, attempt: Attempt): Promise<
   const { directory, mode } = options
   const deadline = performance.now() + attempt.timeoutMs
   let busy: KVSwarmError | null = null
-  for (;;) {
-    if (attempt.signal.aborted) throw new KVSwarmError('CLOSED', 'the store was closed meanwhile')
-    const sidecar = await readSidecar(directory)
-    if (mode !== 'single') {
-      const client = await attach(options, attempt, sidecar, deadline - performance.now())
-      if (client !== null) return client
-    }
-    const lock = await DirectoryLock.tryAcquire(directory)
-    if (lock !== null) {
-      try {
-        return await hold(options, attempt, lock)
-      } catch (error) {
-        // Held in spite of the lock: by a process whose sidecar was deleted.
-        if (!isKVSwarmError(error, 'DATADIR_IN_USE')) throw error
-        busy = error
+  let waited: (() => Promise<void>) | null = null
+  try {
+    for (;;) {
+      if (attempt.signal.aborted) throw new KVSwarmError('CLOSED', 'the store was closed meanwhile')
+      const sidecar = await readSidecar(directory)
+      if (mode !== 'single') {
+        const client = await attach(options, attempt, sidecar, deadline - performance.now())
+        if (client !== null) return client
       }
+      const lock = await DirectoryLock.tryAcquire(directory)
+      if (lock !== null) {
+        try {
+          return await hold(options, attempt, lock)
+        } catch (error) {
+          // Held in spite of the lock: by a process whose sidecar was deleted.
+          if (!isKVSwarmError(error, 'DATADIR_IN_USE')) throw error
+          busy = error
+        }
+      }
+      const left = deadline - performance.now()
+      if (mode === 'single' || left <= 0)
+        throw busy ?? inUse(directory, await readSidecar(directory))
+      waited ??= await announceWaiter(directory)
+      await pause(Math.min(left, retryMs()), attempt.signal)
     }
-    const left = deadline - performance.now()
-    if (mode === 'single' || left <= 0) throw busy ?? inUse(directory, await readSidecar(directory))
-    await pause(Math.min(left, retryMs()), attempt.signal)
+  } finally {
+    await waited?.()
   }
 }
 

@@ -9,6 +9,7 @@
 import Hyperbee from 'hyperbee'
 import type { Node } from 'hyperbee'
 import { hintBlocksMax, hintsMax, hintTimeoutMs } from '../../config/limits.ts'
+import { assert } from '../assert.ts'
 import { KVSwarmError } from '../errors.ts'
 import type {
   Head,
@@ -185,6 +186,44 @@ class BeeSnapshot implements IndexSnapshot {
     }
   }
 
+  async *changes(
+    from: Head,
+    range: IndexRange,
+    options: ReadOptions = {}
+  ): AsyncGenerator<IndexChange> {
+    assert(from.length < 2 || from.generation === this.head.generation, 'one generation')
+    if (from.length >= this.head.length) return
+    if (from.length < 2) return yield* this.range(range, options)
+    const activeRequests: unknown[] = []
+    const before = this.#tree.checkout(from.length)
+    // What two trees have in common is not read: whole subtrees are skipped by their blocks' numbers.
+    const check = new RangeCheck(this.#node, range)
+    const stream = this.#tree.createDiffStream(before, range, {
+      activeRequests,
+      wait: options.wait !== false
+    })
+    const iterator = stream[Symbol.asyncIterator]()
+    try {
+      for (;;) {
+        const step = await cancellable(
+          options,
+          'the next change',
+          () => iterator.next().catch((error: unknown) => cannotRead(error, this.#node)),
+          activeRequests
+        )
+        if (step.done) return
+        const { left, right } = step.value
+        const key = left?.key ?? right?.key
+        if (key === undefined) continue
+        check.take(key)
+        yield { key, value: left === null ? null : left.value }
+      }
+    } finally {
+      stream.destroy()
+      await before.close()
+    }
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
@@ -204,6 +243,10 @@ class EmptySnapshot implements IndexSnapshot {
   }
 
   async *range(): AsyncGenerator<never> {
+    // Nothing to yield.
+  }
+
+  async *changes(): AsyncGenerator<never> {
     // Nothing to yield.
   }
 

@@ -58,6 +58,8 @@ export class Marks {
   readonly #free: number[] = []
   #pairs = 1
   #headerSequence = 0
+  /** Times that marks of outboxes were made durable, behind their logs; counted by the store. */
+  outboxSyncs = 0
   #durability: 'sync' | 'os'
   /** Null: there was no readable file, so that no log of ours can be trusted to be whole. */
   last: LastSession | null = null

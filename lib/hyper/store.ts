@@ -136,7 +136,10 @@ export class Store implements OwnLogs {
         idOf(keyPair.publicKey),
         durability
       )
-      const barrier = new Barrier<Mark>(storage.rocks, (list) => marks.write(list))
+      const barrier = new Barrier<Mark>(storage.rocks, (list) => {
+        if (list.some(({ name }) => name.kind === 'outbox')) marks.outboxSyncs++
+        return marks.write(list)
+      })
       if (marks.last === null) {
         // Three of 54 early power cuts made stores that never open again without this (measured).
         await syncFile(fileIn(directory, 'device'))
@@ -151,6 +154,11 @@ export class Store implements OwnLogs {
       await corestore.close().catch(() => {})
       throw error instanceof KVSwarmError ? error : openingError(error, directory)
     }
+  }
+
+  /** Syncs that made at least one outbox durable. */
+  get outboxSyncs(): number {
+    return this.#marks?.outboxSyncs ?? 0
   }
 
   get stats(): { syncs: number; shared: number; failures: number } {

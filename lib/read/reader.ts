@@ -9,16 +9,19 @@ import { askAgainMs, headWaitMs } from '../../config/limits.ts'
 import { isKVSwarmError, KVSwarmError } from '../errors.ts'
 import type {
   EngineReadOptions,
+  EngineTailOptions,
   Head,
   IndexRange,
   IndexSnapshot,
   IndexView,
+  TailEvent,
   WaitOptions
 } from '../ports.ts'
 import type { Entry, NodeId } from '../types.ts'
 import { remaining } from '../wait.ts'
 import { dataKey, dataRange, decodeEntry } from '../wire/records.ts'
 import { corrupt } from '../wire/show.ts'
+import { tail } from './tail.ts'
 import type { OwnerView } from './views.ts'
 
 export interface ReaderEnvironment {
@@ -99,6 +102,36 @@ export class Reader {
     } finally {
       for (const source of sources) await source.close()
     }
+  }
+
+  /** Brings the views to the owners' present heads. */
+  async refresh(options: WaitOptions): Promise<void> {
+    const started = performance.now()
+    const { owners, online } = this.#environment
+    const away = owners().find((owner) => !online(owner))
+    if (away !== undefined) {
+      throw new KVSwarmError(
+        'NOT_CONNECTED',
+        `storage node ${away} cannot be asked: not connected`,
+        {
+          hint: 'call connect() first (kvswarm connect)'
+        }
+      )
+    }
+    await all(owners().map((owner) => this.#current(owner, { ...options, fresh: true }, started)))
+  }
+
+  /** What changed since a bookmark (tail.ts). */
+  tail(bookmark: string | null, options: EngineTailOptions): AsyncGenerator<TailEvent> {
+    const { owners, view } = this.#environment
+    const environment = {
+      owners,
+      current: (owner: NodeId) => this.#current(owner, options, performance.now()),
+      head: (owner: NodeId) => view(owner).head,
+      onHead: (owner: NodeId, listener: () => void) => view(owner).onHead(listener),
+      failed: (error: unknown, owner: NodeId, head: Head) => this.#reading(error, owner, head)
+    }
+    return tail(environment, bookmark, options)
   }
 
   async *#merge(sources: Source[], reverse: boolean, limit: number): AsyncGenerator<Entry> {

@@ -42,6 +42,8 @@ export interface OutboxRequest {
   readonly operations: readonly Operation[]
   /** Of the configuration by which the owner was chosen. */
   readonly epoch: number
+  /** Calls that it stands for. @default 1 */
+  readonly calls?: number
 }
 
 interface Pending extends OutboxRequest {
@@ -61,6 +63,8 @@ export interface OutboxEnvironment {
   rotationFailed(outbox: Outbox, error: unknown): void
   /** @default those of config/limits.ts */
   readonly limits?: RotationLimits
+  /** One append is durable that stood for so many calls. */
+  appended(calls: number): void
 }
 
 export class Outbox {
@@ -442,6 +446,7 @@ export class Outbox {
     this.#epoch = Math.max(this.#epoch, epoch)
     this.#appendedAt = performance.now()
     if (fresh) this.#begun(log)
+    this.#environment.appended(group.reduce((sum, { calls = 1 }) => sum + calls, 0))
     for (const [index, pending] of group.entries()) {
       const part = parts[index]
       assert(part && part.to > part.from, 'every flush is in some block')

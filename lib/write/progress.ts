@@ -130,7 +130,7 @@ export class Progress {
         const head = this.#environment.viewHead()
         const cursor = await this.#environment.readCursor()
         this.#lookedAt = later(this.#lookedAt, head)
-        if (cursor) this.#seen(cursor)
+        if (cursor) this.seen(cursor)
       } catch {
         // Not to be had now: the next look, or a message, will tell.
       }
@@ -138,7 +138,8 @@ export class Progress {
     this.#looking = false
   }
 
-  #seen(cursor: Position): void {
+  /** The cursor for this outbox was read in this node's own view of the index. */
+  seen(cursor: Position): void {
     const applied = this.#possible(cursor)
     if (applied === null || reaches(this.#applied, applied)) return
     this.#applied = applied

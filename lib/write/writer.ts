@@ -4,11 +4,20 @@
  * Invariants:
  * - operations of one call keep their order within each outbox, and calls keep theirs (P4);
  * - a request id that is in an outbox is not appended there again, whichever process asks;
- * - a wait that ends early behind the append says so: `durable: true` and the flush's id.
+ * - a wait that ends early behind the append says so: `durable: true` and the flush's id;
+ * - what is appended and has no receipt is bounded: everything passes the queue (admission.ts).
  */
-import { rotateLookMs } from '../../config/limits.ts'
+import { blockBytesTarget, blockOperationsMax, rotateLookMs } from '../../config/limits.ts'
 import { isKVSwarmError, KVSwarmError, messageOf } from '../errors.ts'
-import type { Head, OwnLogs, WaitOptions, WriteRequest } from '../ports.ts'
+import type {
+  Head,
+  OwnLogs,
+  QueueBounds,
+  QueueStats,
+  WaitOptions,
+  WriteOptions,
+  WriteRequest
+} from '../ports.ts'
 import { comparePositions, reaches } from '../protocol/positions.ts'
 import type { RotationLimits } from '../protocol/rotation.ts'
 import type {
@@ -22,6 +31,9 @@ import type {
 import { remaining, waitFor } from '../wait.ts'
 import { checkOperation, type OutboxLength } from '../wire/blocks.ts'
 import { decodeFlushId, encodeFlushId } from '../wire/flush-id.ts'
+import { operationBytes } from '../wire/operations.ts'
+import { Admission, type Weight } from './admission.ts'
+import { Backlog } from './backlog.ts'
 import { Outbox } from './outbox.ts'
 import { Progress } from './progress.ts'
 
@@ -53,6 +65,8 @@ export interface WriterEnvironment {
   onViewHead(owner: NodeId, listener: () => void): () => void
   /** The cursor for this node's outbox in its view of the owner's index, from local blocks if it can. */
   readCursor(owner: NodeId): Promise<Position | null>
+  /** The same from local blocks alone, at once. */
+  knownCursor(owner: NodeId): Promise<Position | null>
   /** The rejected operations of this node's outbox that the owner's index holds. */
   readRejections(owner: NodeId, wait: WaitOptions): Promise<Rejection[]>
   /**
@@ -70,11 +84,20 @@ export interface WriterEnvironment {
   readonly pollMs: number
   /** Of outbox generations. @default those of config/limits.ts */
   readonly limits?: RotationLimits
+  readonly bounds: QueueBounds
+  /** Syncs so far that made an outbox durable. */
+  syncs(): number
 }
 
 interface Channel {
   readonly outbox: Outbox
   readonly progress: Progress
+  readonly backlog: Backlog
+  /** What is left of what was found on disk is being measured. */
+  measuring: boolean
+  /** Who waits for the cursor to move, and what looks for them all. */
+  watchers: number
+  poll: NodeJS.Timeout | undefined
   /** Rejections that were read, and whether a caller was told. */
   readonly rejections: Map<string, Rejection & { told: boolean }>
   /** Everything rejected before this was read; null: nothing was. */
@@ -86,15 +109,25 @@ export class Writer {
   readonly #channels = new Map<NodeId, Channel>()
   readonly #opening = new Map<NodeId, Promise<Channel>>()
   readonly #recent = new Map<string, Promise<FlushResult>>()
+  readonly #admission: Admission
   #appending: Promise<unknown> = Promise.resolve()
   /** Looks after outboxes that are quiet. */
   readonly #looking: NodeJS.Timeout
+  /** While somebody waits for room: ends looking for receipts. */
+  #unwatch: (() => void)[] = []
+  #calls = 0
+  #groupedBatches = 0
   #marked = 0
   #closed = false
 
   private constructor(environment: WriterEnvironment) {
     this.#environment = environment
     this.#looking = setInterval(() => this.#look(), rotateLookMs).unref()
+    this.#admission = new Admission(
+      environment.bounds,
+      () => this.#pending(),
+      (waiting) => this.#makeRoom(waiting)
+    )
   }
 
   /** Opens the outboxes that are on disk; nothing is written. */
@@ -130,18 +163,38 @@ export class Writer {
     this.#channels.get(owner)?.outbox.ask(generation)
   }
 
+  get queue(): QueueStats {
+    const physicalSyncs = this.#environment.syncs()
+    return {
+      ...this.#admission.stats,
+      groupedBatches: this.#groupedBatches,
+      physicalSyncs,
+      syncsSaved: physicalSyncs === 0 ? 0 : Math.max(0, this.#calls - physicalSyncs)
+    }
+  }
+
+  /** Looks up in this node's own blocks what was receipted before the start. */
+  async recall(): Promise<void> {
+    for (const { outbox, progress } of this.#channels.values()) {
+      const cursor = await this.#environment.knownCursor(outbox.owner).catch(() => null)
+      if (cursor) progress.seen(cursor)
+    }
+  }
+
+  /** Refuses whoever waits for room, and whoever comes. */
+  closeQueue(): void {
+    this.#admission.close()
+  }
+
   /** @throws as Engine.write */
-  async write(
-    request: WriteRequest,
-    options: WaitOptions & { readonly ack?: boolean; readonly receipt?: boolean } = {}
-  ): Promise<FlushResult> {
+  async write(request: WriteRequest, options: WriteOptions = {}): Promise<FlushResult> {
     const started = performance.now()
     // One bad operation must not spoil the append of others that it would share.
     for (const operation of request.operations) checkOperation(operation)
     const name = Buffer.from(request.request).toString('hex')
     let appended = this.#recent.get(name)
     if (!appended) {
-      appended = this.#append(request, options)
+      appended = this.#admit(request, options)
       this.#remember(name, appended)
     }
     let result: FlushResult
@@ -230,7 +283,67 @@ export class Writer {
       })
   }
 
-  #append(request: WriteRequest, { signal }: WaitOptions): Promise<FlushResult> {
+  async #admit(request: WriteRequest, options: WriteOptions): Promise<FlushResult> {
+    const config = this.#environment.config()
+    if (request.retry) {
+      // What is in the outboxes already needs no room.
+      const found = await this.#found(request)
+      if (found) return found
+    } else if (!config.isWriter) {
+      throw notWriter(this.#environment.node, config.epoch)
+    }
+    const { timeout, signal, onFull, calls = 1 } = options
+    const result = await this.#admission.submit(
+      weightOf(request.operations),
+      { timeout, signal, onFull },
+      () => this.#append(request, { signal, calls })
+    )
+    return result
+  }
+
+  /** The result of a request that is in all its outboxes, or null. */
+  async #found({ request, operations }: WriteRequest): Promise<FlushResult | null> {
+    // Behind what is under way: the first one may be.
+    await this.#appending
+    const config = this.#environment.config()
+    const parts: FlushPart[] = []
+    for (const owner of groupByOwner(operations, (key) => config.ownerOf(key)).keys()) {
+      const { outbox } = await this.#channel(owner)
+      const part = await outbox.find(request)
+      if (part === null) return null
+      parts.push(part)
+    }
+    return {
+      id: encodeFlushId({ request, operations: operations.length, parts }),
+      operations: operations.length,
+      parts
+    }
+  }
+
+  /** What is appended and has no receipt, over all outboxes. */
+  #pending(): Weight {
+    let bytes = 0
+    let blocks = 0
+    for (const { backlog } of this.#channels.values()) {
+      bytes += backlog.bytes
+      blocks += backlog.blocks
+    }
+    return { bytes, blocks }
+  }
+
+  /** While somebody waits for room, receipts are looked for. */
+  #makeRoom(waiting: boolean): void {
+    for (const end of this.#unwatch.splice(0)) end()
+    if (!waiting) return
+    for (const channel of this.#channels.values()) {
+      if (channel.backlog.blocks > 0) this.#unwatch.push(this.#watch(channel))
+    }
+  }
+
+  #append(
+    request: WriteRequest,
+    { signal, calls }: { readonly signal: AbortSignal | undefined; readonly calls: number }
+  ): Promise<FlushResult> {
     const config = this.#environment.config()
     // One that was sent before may be in the outboxes, whatever has become of the writer since.
     if (!config.isWriter && !request.retry) {
@@ -239,7 +352,7 @@ export class Writer {
     return new Promise((resolve, reject) => {
       // One call after the other enters the outboxes' queues; there they are put together (Outbox).
       const entered = this.#appending.then(async () => {
-        const { groups, appends } = await this.#enter(request, signal)
+        const { groups, appends } = await this.#enter(request, signal, calls)
         // Not awaited here: the next call's operations may join the same append.
         this.#collect(request, groups, appends).then(resolve, reject)
       })
@@ -251,7 +364,8 @@ export class Writer {
   /** Puts the operations into the queues of their outboxes, in order. */
   async #enter(
     { request, operations, retry }: WriteRequest,
-    signal: AbortSignal | undefined
+    signal: AbortSignal | undefined,
+    calls: number
   ): Promise<{ groups: Map<NodeId, number[]>; appends: Promise<FlushPart>[] }> {
     if (this.#closed) throw new KVSwarmError('QUEUE_CLOSED', 'the store is closing')
     if (signal?.aborted) {
@@ -278,12 +392,15 @@ export class Writer {
     if (!config.isWriter && earlier.size < channels.length) {
       throw notWriter(this.#environment.node, config.epoch)
     }
-    const appends = channels.map(({ outbox }) => {
+    this.#calls += calls
+    const appends = channels.map(async ({ outbox, backlog }) => {
       const found = earlier.get(outbox.owner)
-      if (found) return Promise.resolve(found)
+      if (found) return found
       const places = groups.get(outbox.owner) ?? []
       const mine = places.map((place) => operations[place] as Operation)
-      return outbox.append({ request, operations: mine, epoch: config.epoch })
+      const part = await outbox.append({ request, operations: mine, epoch: config.epoch, calls })
+      backlog.add(part, weightOf(mine).bytes)
+      return part
     })
     return { groups, appends }
   }
@@ -378,14 +495,11 @@ export class Writer {
 
   async #settlePart(part: FlushPart, ackOnly: boolean, wait: WaitOptions): Promise<void> {
     const { owner } = part
-    const { outbox, progress } = await this.#channel(owner)
-    const { viewHead, pollMs } = this.#environment
+    const channel = await this.#channel(owner)
+    const { outbox, progress } = channel
     const reached = (): boolean => outbox.covers(ackOnly ? progress.acked : progress.applied, part)
     if (reached()) return
-    this.#environment.need(owner)
-    const look = (): void => progress.poll(viewHead(owner))
-    const timer = setInterval(look, pollMs)
-    look()
+    const unwatch = this.#watch(channel)
     try {
       await waitFor(
         reached,
@@ -401,7 +515,25 @@ export class Writer {
           )
       )
     } finally {
-      clearInterval(timer)
+      unwatch()
+    }
+  }
+
+  /** Looks for the cursor again and again, once for all who wait for it; the returned call ends one wait. */
+  #watch(channel: Channel): () => void {
+    const { outbox, progress } = channel
+    const { owner } = outbox
+    this.#environment.need(owner)
+    const look = (): void => progress.poll(this.#environment.viewHead(owner))
+    if (channel.watchers++ === 0) {
+      channel.poll = setInterval(look, this.#environment.pollMs)
+      look()
+    }
+    let over = false
+    return () => {
+      if (over) return
+      over = true
+      if (--channel.watchers === 0) clearInterval(channel.poll)
     }
   }
 
@@ -474,7 +606,10 @@ export class Writer {
         this.#environment.warn(
           `the outbox for ${owner} could not go on under a next generation: ${messageOf(error)}`
         ),
-      ...(this.#environment.limits ? { limits: this.#environment.limits } : {})
+      ...(this.#environment.limits ? { limits: this.#environment.limits } : {}),
+      appended: (calls) => {
+        if (calls > 1) this.#groupedBatches++
+      }
     })
     const progress = new Progress(owner, {
       end: () => outbox.position,
@@ -483,9 +618,49 @@ export class Writer {
     })
     progress.onChange(() => this.#retire(outbox, progress))
     this.#environment.onViewHead(owner, () => progress.viewMoved(this.#environment.viewHead(owner)))
-    const channel = { outbox, progress, rejections: new Map(), readUpTo: null }
+    const channel: Channel = {
+      outbox,
+      progress,
+      backlog: new Backlog(),
+      measuring: false,
+      watchers: 0,
+      poll: undefined,
+      rejections: new Map(),
+      readUpTo: null
+    }
+    const { position } = outbox
+    if (position) {
+      const { blocks, bytes } = await outbox.backlog(null)
+      channel.backlog.measured(position, bytes, blocks)
+    }
+    progress.onChange(() => this.#moved(channel))
     this.#channels.set(owner, channel)
     return channel
+  }
+
+  /** What has a receipt now is pending no longer, and makes room. */
+  #moved(channel: Channel): void {
+    const { backlog, outbox, progress } = channel
+    const { applied } = progress
+    if (applied === null) return
+    backlog.applied(applied)
+    this.#admission.serve()
+    const { found } = backlog
+    if (found === null || channel.measuring || this.#closed) return
+    channel.measuring = true
+    outbox
+      .backlog(applied)
+      .then(({ blocks, bytes }) => {
+        const { own } = backlog
+        backlog.measured(found, Math.max(0, bytes - own.bytes), Math.max(0, blocks - own.blocks))
+        this.#admission.serve()
+      })
+      .catch(() => {
+        // The outbox is closing: nobody asks any more.
+      })
+      .finally(() => {
+        channel.measuring = false
+      })
   }
 }
 
@@ -528,4 +703,16 @@ function behindAppend(error: unknown, flushId: string): unknown {
     flushId,
     data: error.data
   })
+}
+
+/** What operations weigh before they are appended; their blocks are counted as if of one outbox. */
+function weightOf(operations: readonly Operation[]): Weight {
+  let bytes = 0
+  for (const operation of operations) bytes += operationBytes(operation)
+  const blocks = Math.max(
+    1,
+    Math.ceil(bytes / blockBytesTarget),
+    Math.ceil(operations.length / blockOperationsMax)
+  )
+  return { bytes, blocks }
 }

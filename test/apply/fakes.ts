@@ -332,6 +332,7 @@ export class FakeIndex implements Index {
           yield { key: new Uint8Array(Buffer.from(key, 'hex')), value }
         }
       },
+      async *changes() {},
       close: () => Promise.resolve()
     }
   }

@@ -13,6 +13,7 @@ import type {
   IndexRange,
   Role,
   Status,
+  TailEvent,
   WaitOptions,
   WriteRequest
 } from '../../lib/ports.ts'
@@ -188,6 +189,20 @@ export class FakeEngine implements Engine {
         setImmediate(resolve)
       })
     }
+  }
+
+  async refresh(options: WaitOptions = {}): Promise<void> {
+    await this.#wait('refresh', options)
+  }
+
+  async *tail(bookmark: string | null): AsyncGenerator<TailEvent> {
+    if (bookmark === 'bad') throw new KVSwarmError('INVALID_ARGUMENT', 'no bookmark')
+    yield { type: 'reset' }
+    for (const key of this.#entries.keys()) {
+      yield { type: 'put', entry: this.#entry(key) as Entry }
+      yield { type: 'bookmark', bookmark: key }
+    }
+    yield { type: 'del', key: new Uint8Array([1]) }
   }
 
   async start(role: Role): Promise<() => Promise<void>> {

@@ -190,7 +190,7 @@ test('close flushes; calls after it are refused; closing twice is nothing', asyn
   await x?.close()
   await x?.close()
   t.equal(await code(x?.get('k') ?? Promise.resolve()), 'CLOSED')
-  t.throws(() => x?.put('k', 'v'), /closed/)
+  t.throws(() => void x?.put('k', 'v'), /closed/)
   const again = open('w0')
   await again.connect()
   await until(async () => (await again.get('flushed', { fresh: true })) === 'by close', {

@@ -138,7 +138,7 @@ test('read-only: a held directory, its outboxes and its own index', async (t) =>
   await x.set('k', 'v', { receipt: true })
   const look = open('w0', { readOnly: true })
   t.equal((await look.status()).outboxes.length, 1)
-  t.throws(() => look.put('a', 1), /readOnly/)
+  t.throws(() => void look.put('a', 1), /readOnly/)
   t.equal(await code(look.connect()), 'READ_ONLY')
   const index = open('s0', { readOnly: true })
   t.equal(await index.get('k', { wait: false }), 'v')

@@ -4,7 +4,7 @@
  */
 import { isKVSwarmError, KVSwarmError, type ErrorCode } from '../../lib/errors.ts'
 import { KVSwarm, type KVSwarmOptions } from '../../lib/kvswarm.ts'
-import type { Engine, Role, Status, WaitOptions, WriteRequest } from '../../lib/ports.ts'
+import type { Engine, Role, Status, TailEvent, WaitOptions, WriteRequest } from '../../lib/ports.ts'
 import type { Entry, FlushResult, Operation } from '../../lib/types.ts'
 import { abortedError } from '../../lib/wait.ts'
 import { encodeFlushId } from '../../lib/wire/flush-id.ts'
@@ -143,6 +143,12 @@ export class TestEngine implements Engine {
   }
 
   async *list(): AsyncGenerator<Entry> {}
+
+  refresh(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  async *tail(): AsyncGenerator<TailEvent> {}
 
   async start(role: Role): Promise<() => Promise<void>> {
     this.roles.push(`start ${role}`)

@@ -87,6 +87,7 @@ async function live(t: Test, directory: string, cutAt: number): Promise<Life> {
     seen: () => null,
     mark: () => ({ configHash: '0'.repeat(64), lengths: [] }),
     begun: () => {},
+    appended: () => {},
     rotationFailed: (_, error) => failures.push(error),
     limits
   })
