@@ -16,6 +16,7 @@ import { StorageNode } from './apply/storage-node.ts'
 import { isKVSwarmError, KVSwarmError, messageOf } from './errors.ts'
 import { Allowance } from './hyper/allowance.ts'
 import { BeeIndex, BeeView } from './hyper/bee.ts'
+import { wrapped } from './hyper/disk-errors.ts'
 import type { HyperLog } from './hyper/log.ts'
 import { logKey } from './hyper/marks.ts'
 import { Newest } from './hyper/newest.ts'
@@ -137,7 +138,7 @@ export class LocalEngine implements Engine {
       return engine
     } catch (error) {
       await store.close()
-      throw error
+      throw wrapped(error, `opening ${directory}`)
     }
   }
 
@@ -297,6 +298,8 @@ export class LocalEngine implements Engine {
     const call = this.#begin(options.signal)
     try {
       return await run({ ...options, signal: call.signal })
+    } catch (error) {
+      throw wrapped(error, 'using the data directory')
     } finally {
       call.end()
     }

@@ -104,7 +104,16 @@ declare module 'corestore' {
 
 declare module 'hypercore-storage' {
   export default class HypercoreStorage {
-    constructor(directory: string, options?: { walRecoveryMode?: number; readOnly?: boolean })
+    constructor(
+      directory: string,
+      options?: {
+        walRecoveryMode?: number
+        readOnly?: boolean
+        createIfMissing?: boolean
+        /** True: nothing ties the store to its place (no `CORESTORE` file). */
+        allowBackup?: boolean
+      }
+    )
     readonly rocks: {
       readonly path: string
       currentWalFile(): Promise<{ path: string; number: number } | null>
@@ -122,6 +131,8 @@ declare module 'hypercore-storage' {
     _maybeRecoverLater: (error: Error) => void
     ready(): Promise<void>
     close(): Promise<void>
+    /** The seed of all keys, or null. */
+    getSeed(): Promise<Buffer | null>
     hasCore(discoveryKey: Uint8Array): Promise<boolean>
   }
 }

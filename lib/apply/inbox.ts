@@ -236,7 +236,7 @@ export class Inbox {
    * The next held blocks, in order, as many as fit into both bounds.
    * A block of which nothing can be read is given as invalid, so that its place gets a result.
    * @param atLeastOne the first one is given even when it does not fit
-   * @throws IO_ERROR, DISK_FULL; what else a log throws concerns this inbox alone
+   * @throws IO_ERROR, DISK_FULL, DATADIR_DAMAGED; what else a log throws concerns this inbox alone
    */
   async take(operationsMax: number, bytesMax: number, atLeastOne: boolean): Promise<ReadyBlock[]> {
     const ready: ReadyBlock[] = []
@@ -437,7 +437,7 @@ const forkedReason =
 
 /** Ours, not the writer's: nothing can be answered for any more. */
 function isStorageFailure(error: unknown): boolean {
-  return isKVSwarmError(error, 'IO_ERROR', 'DISK_FULL')
+  return isKVSwarmError(error, 'IO_ERROR', 'DISK_FULL', 'DATADIR_DAMAGED')
 }
 
 /** The first blocks of a range that are not here, at most `count`. */

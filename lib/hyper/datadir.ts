@@ -8,6 +8,7 @@ import { chmod, mkdir, open, readdir, rename, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { KVSwarmError, messageOf } from '../errors.ts'
 import { syncFolder } from './barrier.ts'
+import { damagedError } from './disk-errors.ts'
 
 /** Files and folders that kvswarm makes in its data directory. */
 export const files = {
@@ -59,6 +60,32 @@ export async function prepareDirectory(directory: string, create: boolean): Prom
     await chmod(directory, 0o700)
   }
   return names.includes(files.device) || names.includes(files.database)
+}
+
+/** What an existing directory says of itself before its store is opened. */
+export interface Contents {
+  /** A store was made here and is of a known node: it may be damaged, but it is not new. */
+  readonly established: boolean
+  /** The file that ties the store to this place is there; else this may be one of two copies. */
+  readonly tied: boolean
+}
+
+/** @throws DATADIR_DAMAGED when the store, or the file that names its newest state, is gone */
+export async function contents(directory: string): Promise<Contents> {
+  const sizeOf = async (path: string): Promise<number | null> =>
+    await stat(path).then(
+      ({ size }) => size,
+      () => null
+    )
+  const tied = (await sizeOf(fileIn(directory, 'device'))) !== null
+  const state = await sizeOf(fileIn(directory, 'state'))
+  const marks = await sizeOf(fileIn(directory, 'marks'))
+  const established = state !== null || (marks ?? 0) > 0
+  const current = join(fileIn(directory, 'database'), 'CURRENT')
+  if (established && (await sizeOf(current)) === null) {
+    throw damagedError(`the store in ${directory} is damaged: ${current} is missing`, current)
+  }
+  return { established, tied }
 }
 
 async function namesIn(directory: string, create: boolean): Promise<string[]> {

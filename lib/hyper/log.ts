@@ -11,8 +11,9 @@
 import Hypercore from 'hypercore'
 import type { WaitOptions, Log } from '../ports.ts'
 import type { LogName } from '../types.ts'
-import { KVSwarmError, messageOf } from '../errors.ts'
+import { KVSwarmError } from '../errors.ts'
 import type { Barrier } from './barrier.ts'
+import { diskError } from './disk-errors.ts'
 import type { Mark } from './marks.ts'
 import { checkInternals } from './replication.ts'
 
@@ -45,7 +46,11 @@ export class HyperLog implements Log {
 
   /** A log of a peer, or one of ours for reading. */
   static async open(name: LogName, generation: number, core: Hypercore): Promise<HyperLog> {
-    await core.ready()
+    try {
+      await core.ready()
+    } catch (error) {
+      throw storageError(error, `opening the ${name.kind} log`)
+    }
     if (!checked) checkInternals(core)
     checked = true
     core.setMaxListeners(0)
@@ -126,7 +131,11 @@ export class HyperLog implements Log {
     this.#open()
     const { state } = this.core.core
     if (block >= state.length) return 0
-    return state.byteLength - (await state.createTreeBatch().byteOffset(2 * block))
+    try {
+      return state.byteLength - (await state.createTreeBatch().byteOffset(2 * block))
+    } catch (error) {
+      throw storageError(error, `reading the ${this.name.kind} log`)
+    }
   }
 
   async note(): Promise<Uint8Array | null> {
@@ -151,7 +160,9 @@ export class HyperLog implements Log {
   /** Hash over the first `length` blocks. */
   treeHashAt(length: number): Promise<Uint8Array> {
     this.#open()
-    return Hypercore.treeHashFromStorage(this.core, length)
+    return Hypercore.treeHashFromStorage(this.core, length).catch((error: unknown) => {
+      throw storageError(error, `reading the ${this.name.kind} log`)
+    })
   }
 
   onChange(listener: () => void): () => void {
@@ -310,7 +321,6 @@ function aborted(what: string, signal: AbortSignal | undefined): KVSwarmError {
 /** Wraps once what comes from below. */
 export function storageError(error: unknown, doing: string): KVSwarmError {
   if (error instanceof KVSwarmError) return error
-  const message = messageOf(error)
   const code = (error as { code?: string }).code ?? ''
   if (
     code === 'SESSION_CLOSED' ||
@@ -319,14 +329,5 @@ export function storageError(error: unknown, doing: string): KVSwarmError {
   ) {
     return new KVSwarmError('CLOSED', `${doing}: the store is closed`, { cause: error })
   }
-  if (code === 'ENOSPC' || code === 'EDQUOT' || /no space left/i.test(message)) {
-    return new KVSwarmError('DISK_FULL', `${doing}: no space left on the device`, {
-      hint: 'free space on the disk of the data directory; nothing of this call was acknowledged',
-      cause: error
-    })
-  }
-  return new KVSwarmError('IO_ERROR', `${doing}: ${message}`, {
-    hint: 'check the disk of the data directory',
-    cause: error
-  })
+  return diskError(error, doing)
 }

@@ -37,6 +37,11 @@ export interface Mark {
   readonly hash: Uint8Array
 }
 
+/** True: the log is never appended to again, however long it is. */
+export function isSealed(mark: Mark): boolean {
+  return mark.length === sealedLength
+}
+
 /** How the last session ended. */
 export interface LastSession {
   readonly clean: boolean
@@ -60,6 +65,7 @@ export class Marks {
   #headerSequence = 0
   /** Times that marks of outboxes were made durable, behind their logs; counted by the store. */
   outboxSyncs = 0
+  #begun = false
   #durability: 'sync' | 'os'
   /** Null: there was no readable file, so that no log of ours can be trusted to be whole. */
   last: LastSession | null = null
@@ -85,6 +91,7 @@ export class Marks {
 
   /** Notes (durably) that a session is under way; from then on a missing end is an unclean one. */
   begin(): Promise<void> {
+    this.#begun = true
     return this.#writeHeader(false)
   }
 
@@ -117,8 +124,11 @@ export class Marks {
     // Several marks of one log in a group: only the newest matters.
     const newest = new Map<string, Mark>()
     for (const mark of marks) newest.set(slotKey(mark), mark)
+    const pairs = this.#pairs
     await Promise.all([...newest].map(([key, mark]) => this.#writeSlot(key, mark)))
     await syncData(this.#file.fd)
+    // A longer file that was cut off later must be told from one that was never longer.
+    if (this.#pairs > pairs && this.#begun) await this.#writeHeader(false)
   }
 
   /** Forgets a generation that was deleted whole. */
@@ -161,6 +171,7 @@ export class Marks {
     body[17] = clean ? 1 : 0
     body[18] = this.#durability === 'os' ? 1 : 0
     body.set(idBytes(this.#node), 20)
+    body.writeUInt32BE(this.#pairs, 52)
     seal(body)
     await call((done) => this.#file.write((this.#headerSequence % 2) * slotBytes, body, done))
     await syncData(this.#file.fd)
@@ -198,7 +209,10 @@ export class Marks {
       const sequence = Number(slot.readBigUInt64BE(8))
       this.#slots.set(slotKey(mark), { pair, sequence, mark })
     }
-    if (damaged) this.last = null
+    // Cut off: the marks of whole logs are missing, and which ones cannot be known.
+    const cut = size % (slotBytes * 2) !== 0 || pairs < header.readUInt32BE(52)
+    // An older header that took the place of a damaged one could call an unclean end a clean one.
+    if (damaged || cut || hasDamage(bytes, 0)) this.last = null
   }
 }
 
@@ -259,14 +273,26 @@ function seal(body: Buffer): void {
   body.set(hash(body.subarray(8)).subarray(0, 8), 0)
 }
 
+/** A slot of the pair is neither valid nor unused. */
+function hasDamage(bytes: Buffer, pair: number): boolean {
+  return [0, 1].some((half) => {
+    const at = (pair * 2 + half) * slotBytes
+    const slot = bytes.subarray(at, at + slotBytes)
+    return !isValid(slot) && slot.some((byte) => byte !== 0)
+  })
+}
+
+function isValid(slot: Buffer): boolean {
+  return slot[16] !== 0 && hash(slot.subarray(8)).subarray(0, 8).equals(slot.subarray(0, 8))
+}
+
 /** The valid slot of a pair with the higher sequence number, or null. */
 function newest(bytes: Buffer, pair: number): Buffer | null {
   let best: Buffer | null = null
   for (const half of [0, 1]) {
     const at = (pair * 2 + half) * slotBytes
     const slot = bytes.subarray(at, at + slotBytes)
-    if (slot[16] === 0 || !hash(slot.subarray(8)).subarray(0, 8).equals(slot.subarray(0, 8)))
-      continue
+    if (!isValid(slot)) continue
     if (best === null || slot.readBigUInt64BE(8) > best.readBigUInt64BE(8)) best = slot
   }
   return best

@@ -3,14 +3,15 @@
  * signed generation records of other nodes, without which a copy of their indexes could not be read offline.
  */
 import { readFile } from 'node:fs/promises'
+import { hash } from 'hypercore-crypto'
 import { KVSwarmError, messageOf } from '../errors.ts'
 import type { NodeId } from '../types.ts'
 import { fileIn, replaceFile } from './datadir.ts'
 
-const formatVersion = 1
+/** 2: with a checksum, since a flipped bit can leave a configuration that is valid and another one. */
+const formatVersion = 2
 
 interface Content {
-  readonly format: number
   readonly node: NodeId
   /** Canonical text of the adopted configuration, or null. */
   readonly config: string | null
@@ -42,11 +43,7 @@ export class StateFile {
         { hint: 'the directory was mixed from two: restore it from a backup' }
       )
     }
-    const file = new StateFile(
-      path,
-      readOnly,
-      content ?? { format: formatVersion, node, config: null, records: {} }
-    )
+    const file = new StateFile(path, readOnly, content ?? { node, config: null, records: {} })
     if (content === null && !readOnly) await file.#save()
     return file
   }
@@ -94,7 +91,7 @@ export class StateFile {
         if (!this.#dirty) return
         this.#dirty = false
         try {
-          await replaceFile(this.#path, `${JSON.stringify(this.#content, null, 1)}\n`)
+          await replaceFile(this.#path, textOf(this.#content))
         } catch (error) {
           this.#dirty = true
           throw error
@@ -103,6 +100,17 @@ export class StateFile {
     this.#writing = next
     return next
   }
+}
+
+/** The file's text. */
+function textOf({ node, config, records }: Content): string {
+  const content = { format: formatVersion, checksum: '', node, config, records }
+  return `${JSON.stringify({ ...content, checksum: checksumOf(content) }, null, 1)}\n`
+}
+
+/** BLAKE2b-256 of the content as compact JSON, in this order. */
+function checksumOf({ node, config, records }: Content): string {
+  return hash(Buffer.from(JSON.stringify([node, config, records]))).toString('hex')
 }
 
 async function read(path: string): Promise<Content | null> {
@@ -116,34 +124,39 @@ async function read(path: string): Promise<Content | null> {
       cause: error
     })
   }
-  let content: Partial<Content>
+  let content: Partial<Content & { format: number; checksum: string }> | null
   try {
-    content = JSON.parse(text) as Partial<Content>
+    content = JSON.parse(text) as Partial<Content & { format: number; checksum: string }> | null
   } catch (error) {
     throw damaged(path, messageOf(error), error)
   }
-  if (typeof content.format === 'number' && content.format > formatVersion) {
+  if (typeof content !== 'object' || content === null) throw damaged(path, 'it is no object')
+  const { format, checksum, node, config, records } = content
+  if (typeof format === 'number' && format > formatVersion) {
     throw new KVSwarmError(
       'DATADIR_VERSION',
-      `${path} has format ${content.format}, this program knows ${formatVersion}`,
-      { hint: 'use the newer kvswarm that wrote it' }
+      `${path} has format ${format}, this program knows ${formatVersion}`,
+      { hint: 'use the newer kvswarm that wrote it, or restore that file from a backup' }
     )
   }
   if (
-    content.format !== formatVersion ||
-    typeof content.node !== 'string' ||
-    (content.config !== null && typeof content.config !== 'string') ||
-    typeof content.records !== 'object' ||
-    content.records === null
+    (format !== 1 && format !== 2) ||
+    typeof node !== 'string' ||
+    (config !== null && typeof config !== 'string') ||
+    typeof records !== 'object' ||
+    records === null
   ) {
     throw damaged(path, 'it lacks a field')
   }
-  return content as Content
+  const found = { node, config, records }
+  if (format === 2 && checksum !== checksumOf(found)) throw damaged(path, 'its checksum is wrong')
+  return found
 }
 
 function damaged(path: string, what: string, cause?: unknown): KVSwarmError {
   return new KVSwarmError('DATADIR_DAMAGED', `${path} is damaged: ${what}`, {
-    hint: 'restore that file from a backup; without it the node must be given the very configuration that it had adopted',
-    cause
+    hint: 'restore the directory from a backup (kvswarm restore), or remove that file: the node then needs the very configuration that it had adopted (-c)',
+    cause,
+    data: { file: path }
   })
 }

@@ -18,7 +18,7 @@ import Corestore from 'corestore'
 import Hypercore from 'hypercore'
 import HypercoreStorage from 'hypercore-storage'
 import Rache from 'rache'
-import { KVSwarmError, messageOf } from '../errors.ts'
+import { KVSwarmError } from '../errors.ts'
 import type { Log, OwnGeneration, OwnLogs } from '../ports.ts'
 import { goesOnWithHashAt, isSuspect, nextGenerationAfter } from '../protocol/startup.ts'
 import type { KeyPair, LogName, NodeId } from '../types.ts'
@@ -26,9 +26,10 @@ import { idBytes, idOf } from '../wire/ids.ts'
 import { logNamespace, signedManifest } from '../wire/namespaces.ts'
 import { Barrier, syncFolder } from './barrier.ts'
 import { deleteCore, Reclaimer } from './delete-core.ts'
-import { fileIn, files, prepareDirectory, syncFile } from './datadir.ts'
-import { HyperLog } from './log.ts'
-import { logKey, Marks, type LastSession, type Mark } from './marks.ts'
+import { contents, fileIn, prepareDirectory, syncFile } from './datadir.ts'
+import { damagedError, openingError } from './disk-errors.ts'
+import { HyperLog, storageError } from './log.ts'
+import { isSealed, logKey, Marks, type LastSession, type Mark } from './marks.ts'
 
 /** Entries of all B-tree node caches together; about 1 KB each with its key. */
 const cacheEntriesMax = 16_384
@@ -102,9 +103,12 @@ export class Store implements OwnLogs {
         hint: 'open it without `readOnly` to make one'
       })
     }
+    const { established, tied } = await contents(directory)
     const storage = new HypercoreStorage(directory, {
       walRecoveryMode: walRecoveryTolerateTail,
-      readOnly
+      readOnly,
+      // A store whose files are gone must not begin anew, as somebody else and empty.
+      createIfMissing: !established
     })
     storage._maybeRecoverLater = () => {}
     if (!readOnly) bringBack(directory)
@@ -113,11 +117,13 @@ export class Store implements OwnLogs {
       globalCache: new Rache({ maxSize: cacheEntriesMax })
     })
     try {
+      if (established) await checkIdentity(storage, directory)
       await corestore.ready()
     } catch (error) {
       await corestore.close().catch(() => {})
       throw openingError(error, directory)
     }
+    const opened: { close(): Promise<void> }[] = []
     try {
       const keyPair = await corestore.createKeyPair('kvswarm/identity')
       if (readOnly) {
@@ -136,10 +142,12 @@ export class Store implements OwnLogs {
         idOf(keyPair.publicKey),
         durability
       )
+      opened.push({ close: () => marks.close(false) })
       const barrier = new Barrier<Mark>(storage.rocks, (list) => {
         if (list.some(({ name }) => name.kind === 'outbox')) marks.outboxSyncs++
         return marks.write(list)
       })
+      opened.push(barrier)
       if (marks.last === null) {
         // Three of 54 early power cuts made stores that never open again without this (measured).
         await syncFile(fileIn(directory, 'device'))
@@ -147,12 +155,12 @@ export class Store implements OwnLogs {
       }
       // The identity itself must survive a power cut before anyone hears of it.
       await barrier.sync()
-      const known = await knownLogs(marks, corestore, existed, idOf(keyPair.publicKey))
+      const known = await knownLogs(marks, corestore, existed, tied, idOf(keyPair.publicKey))
       await marks.begin()
       return new Store(options, corestore, keyPair, marks, barrier, known)
     } catch (error) {
-      await corestore.close().catch(() => {})
-      throw error instanceof KVSwarmError ? error : openingError(error, directory)
+      for (const each of [corestore, ...opened]) await each.close().catch(() => {})
+      throw openingError(error, directory)
     }
   }
 
@@ -189,7 +197,10 @@ export class Store implements OwnLogs {
     const generations: HyperGeneration[] = []
     for (const generation of this.#known.get(logKey(name)) ?? []) {
       const log = await this.#openOwn(name, generation)
-      const whole = await this.#isWhole(log)
+      const whole = await this.#isWhole(log).catch(async (error: unknown) => {
+        await log.close().catch(() => {})
+        throw storageError(error, `reading the ${name.kind} log`)
+      })
       if (!whole) await this.#marks?.seal([{ name, generation }])
       generations.push({ generation, log, whole })
     }
@@ -208,7 +219,11 @@ export class Store implements OwnLogs {
         `generation ${generation} of the ${name.kind} log was used before`
       )
     }
-    await tag(log.core, name, generation)
+    try {
+      await tag(log.core, name, generation)
+    } catch (error) {
+      throw storageError(error, `beginning an ${name.kind} log`)
+    }
     // Its number is used from here on, whatever becomes of it.
     await this.#barrier?.sync({
       name,
@@ -286,21 +301,35 @@ export class Store implements OwnLogs {
     log.core.replicate(muxer)
   }
 
+  /** @throws what the disk throws; the directory is free all the same, and its end no clean one */
   async close(): Promise<void> {
     await Promise.allSettled(this.#deleting.values())
     await this.#reclaimer.close()
-    await this.#corestore.close()
-    // Whatever was still being written is synced now, so that a clean end is one on disk too.
-    const clean = this.#barrier !== null && this.#barrier.failure === null
-    await this.#barrier?.close()
-    if (clean) await syncAllLogs(this.directory)
-    await this.#marks?.close(clean)
+    let failure: unknown = null
+    try {
+      await this.#corestore.close()
+    } catch (error) {
+      failure = error
+    }
+    try {
+      await this.#barrier?.close()
+      // Whatever was still being written is synced now, so that a clean end is one on disk too.
+      const clean = failure === null && this.#barrier !== null && this.#barrier.failure === null
+      if (clean) await syncAllLogs(this.directory)
+      await this.#marks?.close(clean)
+    } catch (error) {
+      failure ??= error
+      await this.#marks?.close(false).catch(() => {})
+    }
+    if (failure !== null) throw storageError(failure, `closing ${this.directory}`)
   }
 
   async #delete(name: LogName, generation: number, log: HyperLog | undefined): Promise<void> {
     const manifest = manifestOf(name, generation)
     const discoveryKey = Hypercore.discoveryKey(Hypercore.key(manifest))
     await log?.close()
+    // Cut off between the two, a mark without its log must not look like damage.
+    if (name.node === this.nodeId) await this.#marks?.seal([{ name, generation }])
     if (await this.#corestore.storage.hasCore(discoveryKey)) {
       const core = this.#corestore.get({ manifest, writable: false })
       await core.ready()
@@ -334,12 +363,30 @@ export class Store implements OwnLogs {
   async #isWhole(log: HyperLog): Promise<boolean> {
     if (this.#marks === null) return true
     const mark = this.#marks.find(log.name, log.generation)
-    const { length } = log
-    const hashLength = goesOnWithHashAt(mark, { length, contiguous: log.firstMissing(0) })
-    if (mark === null || hashLength === null) return false
+    if (mark === null || isSealed(mark)) return false
+    // A mark is written behind its log's sync: a log that has less was damaged, and what it had is lost.
+    if (log.length < mark.length) {
+      throw this.#lost(log, `it has ${log.length} blocks of ${mark.length}`)
+    }
+    const contiguous = log.firstMissing(0)
+    const hashLength = goesOnWithHashAt(mark, { length: log.length, contiguous })
+    if (hashLength === null) throw this.#lost(log, `block ${contiguous} is missing`)
     if (hashLength === 0) return true
     const hash = await log.treeHashAt(hashLength)
-    return Buffer.from(hash).equals(Buffer.from(mark.hash))
+    if (Buffer.from(hash).equals(Buffer.from(mark.hash))) return true
+    throw this.#lost(log, `its first ${hashLength} blocks are others than were noted`)
+  }
+
+  #lost({ name, generation }: HyperLog, what: string): KVSwarmError {
+    const marks = fileIn(this.directory, 'marks')
+    return new KVSwarmError(
+      'DATADIR_DAMAGED',
+      `the ${name.kind} log (${generation}) in ${fileIn(this.directory, 'database')} has lost what was written: ${what}`,
+      {
+        hint: `restore the directory from a backup (kvswarm restore); or, to go on with what is left of it, remove ${marks}`,
+        data: { file: fileIn(this.directory, 'database'), log: logKey(name), generation }
+      }
+    )
   }
 }
 
@@ -363,13 +410,15 @@ function groupMarks(marks: readonly Mark[]): Map<string, number[]> {
 }
 
 /**
- * The generations of our own logs that are on disk. Those that may have lost a tail are sealed before anything
- * else is noted: all when the marks are missing or damaged, outboxes after an unclean end without syncs.
+ * The generations of our own logs that are on disk. Those that may have lost a tail, or that another copy may have
+ * continued, are sealed before anything else is noted: all when the marks are missing or damaged, or what ties the
+ * directory to its place is gone; outboxes after an unclean end without syncs.
  */
 async function knownLogs(
   marks: Marks,
   corestore: Corestore,
   existed: boolean,
+  tied: boolean,
   node: NodeId
 ): Promise<Map<string, number[]>> {
   const { last } = marks
@@ -377,7 +426,9 @@ async function knownLogs(
     last === null && existed ? await namesInStore(corestore, node) : groupMarks(marks.all())
   const suspect = [...known].flatMap(([key, generations]) => {
     const name = parseLogKey(key)
-    return isSuspect(name.kind, last) ? generations.map((generation) => ({ name, generation })) : []
+    return !tied || isSuspect(name.kind, last)
+      ? generations.map((generation) => ({ name, generation }))
+      : []
   })
   await marks.seal(suspect)
   return known
@@ -453,6 +504,16 @@ function bringBack(directory: string): void {
   }
 }
 
+/** Without its seed the storage library would make a new identity, and nothing would be found again. */
+async function checkIdentity(storage: HypercoreStorage, directory: string): Promise<void> {
+  await storage.ready()
+  if ((await storage.getSeed()) !== null) return
+  throw damagedError(
+    `the store in ${directory} has lost its identity: a file in db/ is missing`,
+    fileIn(directory, 'database')
+  )
+}
+
 /** What is patched upstream must look as it did when it was tested. @throws INTERNALS_CHANGED */
 function checkInternals(storage: HypercoreStorage): void {
   const { rocks } = storage
@@ -469,44 +530,4 @@ function checkInternals(storage: HypercoreStorage): void {
       }
     )
   }
-}
-
-function openingError(error: unknown, directory: string): KVSwarmError {
-  if (error instanceof KVSwarmError) return error
-  const message = messageOf(error)
-  const { code } = error as { code?: string }
-  if (/could not be locked|lock file|resource temporarily unavailable/i.test(message)) {
-    return new KVSwarmError(
-      'DATADIR_IN_USE',
-      `another program has the store in ${directory} open`,
-      {
-        hint: 'end it, or use another data directory',
-        cause: error
-      }
-    )
-  }
-  if (code === 'DEVICE_FILE' || /device file/i.test(message)) {
-    return new KVSwarmError(
-      'DATADIR_MOVED',
-      `the store in ${directory} was copied or moved: ${message}`,
-      {
-        hint: 'a copy that goes on writing would fork its logs: use the original directory, or a new one',
-        cause: error
-      }
-    )
-  }
-  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS' || code === 'ENOTDIR') {
-    return new KVSwarmError('DATADIR_UNREADABLE', `${directory} cannot be opened: ${message}`, {
-      hint: 'check its permissions and its file system',
-      cause: error
-    })
-  }
-  return new KVSwarmError(
-    'DATADIR_DAMAGED',
-    `the store in ${directory} does not open: ${message}`,
-    {
-      hint: `a file in ${join(directory, files.database)} is damaged; restore the directory from a backup, or begin with a new one`,
-      cause: error
-    }
-  )
 }
