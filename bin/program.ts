@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { type Grammar, nearest, usageError } from './args.ts'
 import { type CommandModule, type Options, addGlobals } from './context.ts'
 import { exitMeanings } from './exit-codes.ts'
+import { backup } from './commands/backup.ts'
 import { bootstrap } from './commands/bootstrap.ts'
 import { completionOf } from './commands/completion.ts'
 import { connect } from './commands/connect.ts'
@@ -14,6 +15,7 @@ import { init } from './commands/init.ts'
 import { list } from './commands/list.ts'
 import { listen } from './commands/listen.ts'
 import { put } from './commands/put.ts'
+import { restore } from './commands/restore.ts'
 import { status } from './commands/status.ts'
 import { stop } from './commands/stop.ts'
 import { where } from './commands/where.ts'
@@ -36,6 +38,8 @@ const modules: Readonly<Record<string, CommandModule>> = {
   list,
   status,
   where,
+  backup,
+  restore,
   bootstrap,
   demo,
   stop,

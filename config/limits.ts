@@ -167,3 +167,8 @@ export const controlRequestBytesMax: number = 16 * 1024 * 1024
 /** Capacities: decimals of at most six places in this range. */
 export const capacityMin = 0.000001
 export const capacityMax = 1_000_000_000
+
+/** A backup copies the store in pieces of this size; a piece is held in memory. */
+export const backupChunkBytes: number = 4 * 1024 * 1024
+/** Files can go while a backup reads them (the holder merges its tables); each try reads a newer state. */
+export const backupTriesMax = 5

@@ -15,6 +15,7 @@ export type ErrorCode =
   | 'DATADIR_DAMAGED' // a file of the store is damaged or missing
   | 'DATADIR_MOVED' // the store was copied or restored by hand
   | 'DATADIR_IN_USE' // held by another process that does not answer
+  | 'BACKUP_DAMAGED' // a file of a backup is damaged or missing
   | 'DATADIR_VERSION' // written by a newer format than this program knows
   | 'CONFIG_INVALID' // not a configuration; `message` lists every fault with its path
   | 'CONFIG_CONFLICT' // same epoch, another document

@@ -4,6 +4,7 @@
  * `require('kvswarm')` gives the function that the original page calls, and everything else hangs on it.
  */
 import { isKVSwarmError, KVSwarmError } from './errors.ts'
+import { backup, restore } from './hyper/backup.ts'
 import { startBootstrap } from './hyper/bootstrap.ts'
 import { MemoryHub } from './hyper/memory-network.ts'
 import { hyperswarmNetwork } from './hyper/swarm.ts'
@@ -17,6 +18,8 @@ export interface CommonJS {
   readonly KVSwarmError: typeof KVSwarmError
   readonly isKVSwarmError: typeof isKVSwarmError
   readonly startBootstrap: typeof startBootstrap
+  readonly backup: typeof backup
+  readonly restore: typeof restore
   readonly hyperswarmNetwork: typeof hyperswarmNetwork
   readonly MemoryHub: typeof MemoryHub
 }
@@ -27,6 +30,8 @@ const commonjs: CommonJS = Object.assign(kvswarm, {
   KVSwarmError,
   isKVSwarmError,
   startBootstrap,
+  backup,
+  restore,
   hyperswarmNetwork,
   MemoryHub
 })
@@ -35,6 +40,7 @@ export { commonjs as default, commonjs as 'module.exports' }
 export { KVSwarm, kvswarm }
 export { isKVSwarmError, KVSwarmError }
 export { startBootstrap }
+export { backup, restore }
 export { MemoryHub }
 export { hyperswarmNetwork }
 export type {
@@ -52,6 +58,7 @@ export type {
 } from './kvswarm.ts'
 export type { ErrorCode, ErrorDetails } from './errors.ts'
 export type { Callback } from './callbacks.ts'
+export type { BackupOptions, BackupResult } from './hyper/backup.ts'
 export type { BootstrapAddress, BootstrapNode } from './hyper/bootstrap.ts'
 export type { HyperswarmOptions } from './hyper/swarm.ts'
 export type { MemoryHubOptions } from './hyper/memory-network.ts'

@@ -118,10 +118,18 @@ declare module 'hypercore-storage' {
       readonly path: string
       currentWalFile(): Promise<{ path: string; number: number } | null>
     }
+    /** All that is stored: keys and values as they are. */
     readonly db: {
+      ready(): Promise<void>
       flush(): Promise<void>
       compactRange(start: Uint8Array, end: Uint8Array): Promise<void>
-      write(options: { autoDestroy: boolean }): {
+      iterator(
+        range: Record<string, never>,
+        options: { capacity: number }
+      ): AsyncIterable<{ key: Buffer; value: Buffer }>
+      /** Without `autoDestroy` the store cannot be closed before the batch is destroyed. */
+      write(options: { autoDestroy: true }): {
+        tryPut(key: Uint8Array, value: Uint8Array): void
         tryDelete(key: Uint8Array): void
         tryDeleteRange(start: Uint8Array, end: Uint8Array): void
         flush(): Promise<void>

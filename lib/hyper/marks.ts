@@ -11,6 +11,7 @@
  * Invariant: a mark is written after its log is synced, so it is never ahead of it (lib/hyper/barrier.ts).
  */
 import { fdatasync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { hash } from 'hypercore-crypto'
 import RandomAccessFile from 'random-access-file'
@@ -87,6 +88,18 @@ export class Marks {
     await call((done) => file.write(0, new Uint8Array(0), done))
     await marks.#read()
     return marks
+  }
+
+  /** The marks in a file, which a process may be writing to; empty: there are none, or they cannot be trusted. */
+  static async read(path: string): Promise<Mark[]> {
+    const bytes = await readFile(path).catch(() => Buffer.alloc(0))
+    const header = newest(bytes, 0)
+    if (header === null || header[16] !== formatVersion) return []
+    const node = idOf(header.subarray(20, 52))
+    const pairs = Math.floor(bytes.length / (slotBytes * 2))
+    return Array.from({ length: pairs - 1 }, (_, pair) => newest(bytes, pair + 1))
+      .filter((slot) => slot !== null)
+      .map((slot) => decodeSlot(slot, node))
   }
 
   /** Notes (durably) that a session is under way; from then on a missing end is an unclean one. */
@@ -283,6 +296,7 @@ function hasDamage(bytes: Buffer, pair: number): boolean {
 }
 
 function isValid(slot: Buffer): boolean {
+  if (slot.length < slotBytes) return false
   return slot[16] !== 0 && hash(slot.subarray(8)).subarray(0, 8).equals(slot.subarray(0, 8))
 }
 

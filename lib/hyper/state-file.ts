@@ -20,13 +20,16 @@ interface Content {
 }
 
 export class StateFile {
+  /** False: there was no such file when it was opened. */
+  readonly isThere: boolean
   readonly #path: string
   readonly #readOnly: boolean
   #content: Content
   #writing: Promise<void> = Promise.resolve()
   #dirty = false
 
-  private constructor(path: string, readOnly: boolean, content: Content) {
+  private constructor(path: string, readOnly: boolean, content: Content, isThere: boolean) {
+    this.isThere = isThere
     this.#path = path
     this.#readOnly = readOnly
     this.#content = content
@@ -43,7 +46,12 @@ export class StateFile {
         { hint: 'the directory was mixed from two: restore it from a backup' }
       )
     }
-    const file = new StateFile(path, readOnly, content ?? { node, config: null, records: {} })
+    const file = new StateFile(
+      path,
+      readOnly,
+      content ?? { node, config: null, records: {} },
+      content !== null
+    )
     if (content === null && !readOnly) await file.#save()
     return file
   }

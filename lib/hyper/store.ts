@@ -36,7 +36,7 @@ const cacheEntriesMax = 16_384
 /** Names the log in its own core, so that our logs can be found again when the marks are lost. */
 const nameKey = 'kvswarm/log'
 /** Reports a damaged write-ahead log, and accepts a torn last record (measured). */
-const walRecoveryTolerateTail = 0
+export const walRecoveryTolerateTail = 0
 
 export interface StoreOptions {
   readonly directory: string
@@ -364,6 +364,34 @@ export class Store implements OwnLogs {
     if (this.#marks === null) return true
     const mark = this.#marks.find(log.name, log.generation)
     if (mark === null || isSealed(mark)) return false
+    await this.#mustFit(log, mark)
+    return true
+  }
+
+  /** A log of ours has all that its mark names. @throws DATADIR_DAMAGED */
+  async checkMark(mark: Mark): Promise<void> {
+    const { name, generation } = mark
+    if (mark.length === 0) return
+    const core = this.#corestore.get({ manifest: manifestOf(name, generation), writable: false })
+    let log: HyperLog
+    try {
+      log = await HyperLog.open(name, generation, core)
+    } catch (error) {
+      // The library below wants to make what is not there, and cannot in a store that is only read.
+      throw damagedError(
+        `the ${name.kind} log (${generation}) in ${this.directory} is missing`,
+        fileIn(this.directory, 'database'),
+        error
+      )
+    }
+    try {
+      await this.#mustFit(log, mark)
+    } finally {
+      await log.close()
+    }
+  }
+
+  async #mustFit(log: HyperLog, mark: Mark): Promise<void> {
     // A mark is written behind its log's sync: a log that has less was damaged, and what it had is lost.
     if (log.length < mark.length) {
       throw this.#lost(log, `it has ${log.length} blocks of ${mark.length}`)
@@ -371,9 +399,9 @@ export class Store implements OwnLogs {
     const contiguous = log.firstMissing(0)
     const hashLength = goesOnWithHashAt(mark, { length: log.length, contiguous })
     if (hashLength === null) throw this.#lost(log, `block ${contiguous} is missing`)
-    if (hashLength === 0) return true
+    if (hashLength === 0) return
     const hash = await log.treeHashAt(hashLength)
-    if (Buffer.from(hash).equals(Buffer.from(mark.hash))) return true
+    if (Buffer.from(hash).equals(Buffer.from(mark.hash))) return
     throw this.#lost(log, `its first ${hashLength} blocks are others than were noted`)
   }
 

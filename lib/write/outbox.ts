@@ -215,9 +215,18 @@ export class Outbox {
 
   /**
    * Whether a position in this outbox covers a part of a flush.
-   * @throws FLUSH_LOST when the part was lost with an unsynced tail
+   * @throws FLUSH_LOST when the part was lost with an unsynced tail, or another copy of this node went on
    */
   covers(position: Position | null, part: FlushPart): boolean {
+    if (position !== null && position.generation > (this.generation ?? 0)) {
+      throw new KVSwarmError(
+        'FLUSH_LOST',
+        `storage node ${this.owner} has generation ${position.generation} of this node's outbox, which this data directory has not: whether blocks ${part.from} to ${part.to} of generation ${part.generation} belong to it cannot be told`,
+        {
+          hint: 'this directory was restored from a backup, or another copy of it is running, which must never be; read the keys, and write again what is missing'
+        }
+      )
+    }
     const covered = coverage(position, part, this.#ends)
     if (covered === 'lost') {
       throw new KVSwarmError(

@@ -140,7 +140,10 @@ export class Progress {
 
   /** The cursor for this outbox was read in this node's own view of the index. */
   seen(cursor: Position): void {
-    const applied = this.#possible(cursor)
+    const end = this.#environment.end()
+    // A generation that this node does not have: another copy of it has written there (Outbox.covers() tells).
+    const foreign = end !== null && cursor.generation > end.generation
+    const applied = foreign ? cursor : this.#possible(cursor)
     if (applied === null || reaches(this.#applied, applied)) return
     this.#applied = applied
     this.#pollMs = 0
@@ -150,7 +153,7 @@ export class Progress {
   /** What of a claim can be true: an outbox that lost its tail is shorter than what its storage node holds. */
   #possible(claim: Position): Position | null {
     const end = this.#environment.end()
-    if (end === null) return null
+    if (end === null || claim.generation > end.generation) return null
     return comparePositions(claim, end) <= 0 ? claim : end
   }
 
