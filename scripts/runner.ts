@@ -4,7 +4,7 @@
  * - A file fails when an assertion fails, when it ends with another code than 0, before its plan, with
  *   no assertion at all, not by itself, not in time, or leaving a process behind.
  * - What hangs is killed with its process group and with everything that carries its mark.
- * - Files under test/e2e/ start many processes and measure time: they run alone, after the others.
+ * - Files under test/e2e/ and test/fault/ start many processes and wait for them: they run alone, after the others.
  */
 import { spawn } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -173,14 +173,15 @@ export async function runFile(
   return { file, count, problems, output: output.join(''), ms: performance.now() - from }
 }
 
-/** Runs all files: `jobs` at a time, then those of test/e2e/ one by one. */
+/** Runs all files: `jobs` at a time, then those of test/e2e/ and test/fault/ one by one. */
 export async function runFiles(
   files: readonly string[],
   options: RunOptions
 ): Promise<FileResult[]> {
   const results: FileResult[] = []
-  const alone = files.filter((file) => file.startsWith('test/e2e/'))
-  const together = files.filter((file) => !file.startsWith('test/e2e/'))
+  const isAlone = (file: string): boolean => /^test\/(?:e2e|fault)\//.test(file)
+  const alone = files.filter(isAlone)
+  const together = files.filter((file) => !isAlone(file))
   const work = async (queue: string[]): Promise<void> => {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
       if (options.signal?.aborted === true) return

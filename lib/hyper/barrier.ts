@@ -14,6 +14,7 @@
 import { open, readdir, type FileHandle } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { KVSwarmError, messageOf } from '../errors.ts'
+import type { SyncedLog } from './wal.ts'
 
 /** The part of rocksdb-native that the barrier needs. */
 export interface WalSource {
@@ -22,8 +23,11 @@ export interface WalSource {
   currentWalFile(): Promise<{ path: string; number: number } | null>
 }
 
-/** Writes what must be on disk beside the log, behind it. Resolves when it is durable. */
-export type WriteMarks<M> = (marks: readonly M[]) => Promise<void>
+/**
+ * Writes what must be on disk beside the log, behind it. Resolves when it is durable.
+ * @param synced up to where the log is on disk
+ */
+export type WriteMarks<M> = (marks: readonly M[], synced: SyncedLog) => Promise<void>
 
 interface Waiter<M> {
   readonly mark: M | undefined
@@ -87,9 +91,9 @@ export class Barrier<M> {
       this.#waiting = []
       try {
         if (this.#failure) throw this.#failure
-        await this.#syncLogs()
+        const synced = await this.#syncLogs()
         const marks = group.flatMap((waiter) => (waiter.mark === undefined ? [] : [waiter.mark]))
-        if (marks.length > 0) await this.#writeMarks(marks)
+        await this.#writeMarks(marks, synced)
         this.#syncs++
         this.#shared += group.length - 1
         for (const waiter of group) waiter.resolve()
@@ -109,15 +113,17 @@ export class Barrier<M> {
     this.#running = null
   }
 
-  async #syncLogs(): Promise<void> {
+  async #syncLogs(): Promise<SyncedLog> {
     // A log can be gone before it is opened: all that was in it is then in a table file, which the store has synced.
-    for (let tries = 1; !(await this.#syncOnce()); tries++) {
-      if (tries === triesMax) throw new Error('the write-ahead log of the store is missing')
+    for (let tries = 0; tries < triesMax; tries++) {
+      const synced = await this.#syncOnce()
+      if (synced !== null) return synced
     }
+    throw new Error('the write-ahead log of the store is missing')
   }
 
-  /** @returns false when the log was replaced meanwhile */
-  async #syncOnce(): Promise<boolean> {
+  /** Null: the log was replaced meanwhile. */
+  async #syncOnce(): Promise<SyncedLog | null> {
     const current = await this.#source.currentWalFile()
     if (current === null) throw new Error('the store names no write-ahead log')
     const previous = this.#file
@@ -130,13 +136,15 @@ export class Barrier<M> {
         else await this.#syncFile(number)
       }
       const handle = await openIfThere(join(this.#source.path, basename(current.path)))
-      if (handle === null) return false
+      if (handle === null) return null
       this.#file = { number: current.number, handle }
       await previous?.handle.close()
       await syncFolder(this.#source.path)
     }
-    await this.#file?.handle.datasync()
-    return true
+    const { handle, number } = this.#file as { number: number; handle: FileHandle }
+    const { size } = await handle.stat()
+    await handle.datasync()
+    return { number, bytes: size }
   }
 
   async #logNumbers(): Promise<number[]> {

@@ -4,8 +4,8 @@
  * Secret keys lie in the store in clear, so a directory that others can read is refused. A directory with
  * anything in it that is not ours is refused too, rather than mixed with another program's files.
  */
-import { chmod, mkdir, open, readdir, rename, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { chmod, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import { KVSwarmError, messageOf } from '../errors.ts'
 import { syncFolder } from './barrier.ts'
 import { damagedError } from './disk-errors.ts'
@@ -90,8 +90,11 @@ export async function contents(directory: string): Promise<Contents> {
 
 async function namesIn(directory: string, create: boolean): Promise<string[]> {
   try {
-    if (create) await mkdir(directory, { recursive: true, mode: 0o700 })
-    return await readdir(directory)
+    const made = create ? await mkdir(directory, { recursive: true, mode: 0o700 }) : undefined
+    const names = await readdir(directory)
+    // Whoever made it may have died before its name was on disk.
+    if (create && !names.includes(files.marks)) await syncNames(directory, made ?? directory)
+    return names
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     throw new KVSwarmError(
@@ -108,6 +111,38 @@ async function namesIn(directory: string, create: boolean): Promise<string[]> {
       }
     )
   }
+}
+
+/** Makes the names of `directory` and of the folders above it, up to `first`, durable. */
+async function syncNames(directory: string, first: string): Promise<void> {
+  const end = dirname(resolve(first))
+  for (let folder = dirname(resolve(directory)); ; folder = dirname(folder)) {
+    try {
+      await syncFolder(folder)
+    } catch (error) {
+      // A folder that we may pass through and not read is not one that we have made.
+      if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error
+    }
+    if (folder === end || folder === dirname(folder)) return
+  }
+}
+
+/**
+ * Takes away a `CORESTORE` that a power cut has left unfinished. It is synced before anything of the store is
+ * told to anyone; the storage library makes it anew, and would refuse this one for ever.
+ */
+export async function removeTornDevice(directory: string): Promise<void> {
+  const path = fileIn(directory, 'device')
+  let bytes: Buffer
+  try {
+    bytes = await readFile(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+    throw error
+  }
+  // It is smaller than a sector: all of it is there, or its length at most.
+  if (bytes.some((byte) => byte !== 0)) return
+  await rm(path)
 }
 
 /** Replaces a small file so that after any crash either the old or the new content is there, whole. */

@@ -7,7 +7,7 @@
  * to a log with a lost tail would fork it; and its mark is sealed, so that no later session thinks better of it.
  *
  * Layout: pairs of 128-byte slots, written in turn, so that a torn write leaves the other one; pair 0 is the
- * file's header (format, clean end, durability), each further pair is one generation of one log.
+ * file's header (format, clean end, durability, how far the store's log was synced), each further pair is one generation of one log.
  * Invariant: a mark is written after its log is synced, so it is never ahead of it (lib/hyper/barrier.ts).
  */
 import { fdatasync } from 'node:fs'
@@ -18,6 +18,7 @@ import RandomAccessFile from 'random-access-file'
 import { KVSwarmError } from '../errors.ts'
 import type { LogName } from '../types.ts'
 import { idBytes, idOf } from '../wire/ids.ts'
+import type { SyncedLog } from './wal.ts'
 
 const slotBytes = 128
 const formatVersion = 1
@@ -68,6 +69,7 @@ export class Marks {
   outboxSyncs = 0
   #begun = false
   #durability: 'sync' | 'os'
+  #synced: SyncedLog = { number: 0, bytes: 0 }
   /** Null: there was no readable file, so that no log of ours can be trusted to be whole. */
   last: LastSession | null = null
 
@@ -103,9 +105,27 @@ export class Marks {
   }
 
   /** Notes (durably) that a session is under way; from then on a missing end is an unclean one. */
-  begin(): Promise<void> {
+  async begin(): Promise<void> {
     this.#begun = true
-    return this.#writeHeader(false)
+    await this.#writeHeader(false)
+  }
+
+  /**
+   * How far the store's logs were synced at least, read before the store opens; null: nothing is known, or the
+   * last session ended clean, and all of them were.
+   */
+  static async synced(path: string): Promise<SyncedLog | null> {
+    let bytes: Buffer
+    try {
+      bytes = await readFile(path)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+      throw error
+    }
+    const header = bytes.length < slotBytes * 2 ? null : newest(bytes, 0)
+    if (header === null || header[16] !== formatVersion || header[17] === 1) return null
+    const number = Number(header.readBigUInt64BE(56))
+    return number === 0 ? null : { number, bytes: Number(header.readBigUInt64BE(64)) }
   }
 
   /** The mark of one generation, or null. */
@@ -132,13 +152,19 @@ export class Marks {
     return [...this.#slots.values()].map((slot) => slot.mark)
   }
 
-  /** Writes the marks and syncs the file once. */
-  async write(marks: readonly Mark[]): Promise<void> {
+  /**
+   * Writes the marks and syncs the file once. With them goes how far the store's log was synced; when there are
+   * none, that waits for the next ones.
+   */
+  async write(marks: readonly Mark[], synced?: SyncedLog): Promise<void> {
+    if (synced) this.#synced = synced
+    if (marks.length === 0) return
     // Several marks of one log in a group: only the newest matters.
     const newest = new Map<string, Mark>()
     for (const mark of marks) newest.set(slotKey(mark), mark)
     const pairs = this.#pairs
     await Promise.all([...newest].map(([key, mark]) => this.#writeSlot(key, mark)))
+    if (synced && this.#begun) await this.#putHeader(false)
     await syncData(this.#file.fd)
     // A longer file that was cut off later must be told from one that was never longer.
     if (this.#pairs > pairs && this.#begun) await this.#writeHeader(false)
@@ -177,6 +203,11 @@ export class Marks {
   }
 
   async #writeHeader(clean: boolean): Promise<void> {
+    await this.#putHeader(clean)
+    await syncData(this.#file.fd)
+  }
+
+  async #putHeader(clean: boolean): Promise<void> {
     this.#headerSequence++
     const body = Buffer.alloc(slotBytes)
     body.writeBigUInt64BE(BigInt(this.#headerSequence), 8)
@@ -185,9 +216,10 @@ export class Marks {
     body[18] = this.#durability === 'os' ? 1 : 0
     body.set(idBytes(this.#node), 20)
     body.writeUInt32BE(this.#pairs, 52)
+    body.writeBigUInt64BE(BigInt(this.#synced.number), 56)
+    body.writeBigUInt64BE(BigInt(this.#synced.bytes), 64)
     seal(body)
     await call((done) => this.#file.write((this.#headerSequence % 2) * slotBytes, body, done))
-    await syncData(this.#file.fd)
   }
 
   async #read(): Promise<void> {

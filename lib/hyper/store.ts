@@ -26,10 +26,11 @@ import { idBytes, idOf } from '../wire/ids.ts'
 import { logNamespace, signedManifest } from '../wire/namespaces.ts'
 import { Barrier, syncFolder } from './barrier.ts'
 import { deleteCore, Reclaimer } from './delete-core.ts'
-import { contents, fileIn, prepareDirectory, syncFile } from './datadir.ts'
+import { contents, fileIn, prepareDirectory, removeTornDevice, syncFile } from './datadir.ts'
 import { damagedError, openingError } from './disk-errors.ts'
 import { HyperLog, storageError } from './log.ts'
 import { isSealed, logKey, Marks, type LastSession, type Mark } from './marks.ts'
+import { cutTornLogs } from './wal.ts'
 
 /** Entries of all B-tree node caches together; about 1 KB each with its key. */
 const cacheEntriesMax = 16_384
@@ -103,6 +104,11 @@ export class Store implements OwnLogs {
         hint: 'open it without `readOnly` to make one'
       })
     }
+    if (!readOnly) {
+      await removeTornDevice(directory)
+      const synced = await Marks.synced(fileIn(directory, 'marks'))
+      if (synced) await cutTornLogs(fileIn(directory, 'database'), synced)
+    }
     const { established, tied } = await contents(directory)
     const storage = new HypercoreStorage(directory, {
       walRecoveryMode: walRecoveryTolerateTail,
@@ -143,9 +149,9 @@ export class Store implements OwnLogs {
         durability
       )
       opened.push({ close: () => marks.close(false) })
-      const barrier = new Barrier<Mark>(storage.rocks, (list) => {
+      const barrier = new Barrier<Mark>(storage.rocks, (list, synced) => {
         if (list.some(({ name }) => name.kind === 'outbox')) marks.outboxSyncs++
-        return marks.write(list)
+        return marks.write(list, synced)
       })
       opened.push(barrier)
       if (marks.last === null) {

@@ -34,6 +34,11 @@ export class Disk {
     }
   }
 
+  /** The newest generation of this node's own index; null: there is none. */
+  newest(kind: 'index'): number | null {
+    return this.#store.newestGeneration({ kind, node: this.#store.nodeId })
+  }
+
   /** Blocks in this writer's outbox for `owner`. */
   async outbox(owner: NodeId, generation: number): Promise<number> {
     const name: LogName = { kind: 'outbox', node: this.#store.nodeId, owner }

@@ -15,7 +15,7 @@
  * at a time, as long as no more than `window` are without a receipt, until SIGTERM: so that there is always
  * something on its way. In mode 'drain' it writes nothing and ends when all is receipted.
  */
-import { readFileSync, writeSync } from 'node:fs'
+import { openSync, readFileSync, writeSync } from 'node:fs'
 import { Config } from '../../config/index.ts'
 import { KVSwarm } from '../../lib/index.ts'
 import type { RotationLimits } from '../../lib/protocol/rotation.ts'
@@ -39,14 +39,21 @@ export interface Order {
   readonly padding: number
   /** When its outboxes are rotated. */
   readonly rotation: Partial<RotationLimits>
+  /** A file that the lines are added to. @default stdout */
+  readonly told?: string
+  /** @default 'sync' */
+  readonly durability?: 'sync' | 'os'
 }
 
-/** One line on stdout, in the kernel's hands when it returns. */
+const order = JSON.parse(process.argv[2] ?? '') as Order
+const told = order.told === undefined ? 1 : openSync(order.told, 'a', 0o600)
+
+/** One line, in the kernel's hands when it returns. */
 function say(line: string): void {
   const bytes = Buffer.from(`${line}\n`)
   for (let at = 0; at < bytes.length;) {
     try {
-      at += writeSync(1, bytes, at)
+      at += writeSync(told, bytes, at)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
     }
@@ -61,11 +68,11 @@ function fail(error: unknown): void {
 /** Calls of flush() at a time; those that wait together share a block. */
 const callsMax = 2
 
-const order = JSON.parse(process.argv[2] ?? '') as Order
 const kv = new KVSwarm({
   storage: order.storage,
   config: Config.parse(readFileSync(order.configPath, 'utf8')),
   bootstrap: order.bootstrap,
+  durability: order.durability ?? 'sync',
   timeout: Infinity,
   rotation: order.rotation
 })

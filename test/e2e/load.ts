@@ -130,14 +130,19 @@ export interface Verdict {
   readonly unknownApplied: number
 }
 
-/** Judges the final state by what the callers were told. */
+/**
+ * Judges the final state by what the callers were told.
+ * @param padding bytes more in each value
+ * @param epochMax the newest that was adopted
+ */
 export function judge(
   facts: Facts,
   entries: readonly KVEntry[],
   config: Config,
-  padding = 0
+  padding = 0,
+  epochMax = 1
 ): Verdict {
-  const judgement = new Judgement(entries, config, padding)
+  const judgement = new Judgement(entries, config, padding, epochMax)
   for (const writer of facts.writers) judgement.writer(facts.of(writer))
   judgement.owners()
   return judgement
@@ -161,7 +166,7 @@ class Judgement implements Verdict {
   readonly #highest = new Map<string, string>()
   readonly #stamps = new Set<string>()
 
-  constructor(entries: readonly KVEntry[], config: Config, padding: number) {
+  constructor(entries: readonly KVEntry[], config: Config, padding: number, epochMax: number) {
     this.#config = config
     this.#padding = padding
     this.#found = new Map(entries.map((entry) => [String(entry.key), entry]))
@@ -170,7 +175,7 @@ class Judgement implements Verdict {
       const owner = config.ownerOf(entry.key)
       const { versionstamp } = entry
       const { epoch, serial } = stampFields(versionstamp)
-      if (epoch !== 1 || serial !== 1) this.#fault(entry.key, `has the stamp ${versionstamp}`)
+      if (epoch > epochMax || serial !== 1) this.#fault(entry.key, `has the stamp ${versionstamp}`)
       const stamp = `${owner}/${versionstamp}`
       if (this.#stamps.has(stamp)) this.#fault(entry.key, 'shares its stamp with another key')
       this.#stamps.add(stamp)
