@@ -3,10 +3,12 @@
  *
  * Invariants: applied <= acked <= the end of the outbox, and none of them ever goes back. An ack comes only as
  * a message of the storage node itself; a receipt is the cursor in the storage node's signed index, and counts
- * when this node's own view of that index has it. The message "applied" only tells which head to wait for.
+ * when this node's own view of that index has it. The message "applied", of the authenticated storage node, tells
+ * which head to wait for, and saves reading the cursor there. Nothing is deleted on its word (rotation.ts).
  *
  * Source: design section 8 (steps 3 and 5).
  */
+import { headsAwaitedMax } from '../../config/limits.ts'
 import type { Head } from '../ports.ts'
 import type { Position } from '../types.ts'
 import { comparePositions, later, reaches } from './positions.ts'
@@ -37,10 +39,19 @@ export function withAnnounced(
   const acked = withAck(reached, position)
   if (reaches(acked.applied, position)) return acked
   const last = acked.announced.at(-1)
-  // Only the newest of what waits for one head matters.
-  const before =
-    last && comparePositions(last.head, head) === 0 ? acked.announced.slice(0, -1) : acked.announced
-  return withView({ ...acked, announced: [...before, { position, head }] }, viewHead)
+  // Only the newest of what waits for one head matters; heads rise, and of too many the newest is kept.
+  const replaces =
+    last !== undefined &&
+    (comparePositions(last.head, head) >= 0 || acked.announced.length >= headsAwaitedMax)
+  const before = replaces ? acked.announced.slice(0, -1) : acked.announced
+  const at = last !== undefined && reaches(last.head, head) ? last.head : head
+  return withView({ ...acked, announced: [...before, { position, head: at }] }, viewHead)
+}
+
+/** What of a claim can be true: an outbox that lost its tail is shorter than what its storage node holds. */
+export function possible(claim: Position, end: Position | null): Position | null {
+  if (end === null || claim.generation > end.generation) return null
+  return comparePositions(claim, end) <= 0 ? claim : end
 }
 
 /** This node's view of the index has come to `head`. */

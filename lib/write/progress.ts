@@ -1,14 +1,19 @@
 /**
  * How far one outbox has come at its storage node, and who waits for it.
- *
- * Invariants: applied <= acked <= the end of the outbox, and none of them ever goes back. An ack comes only as
- * a message of the storage node itself; a receipt is the cursor in the storage node's signed index, and counts
- * when this node's own view of that index has it. The message "applied" only tells at which head to look for the
- * cursor: what it says of the position is not believed, since nobody has signed it.
+ * What follows from what is decided by lib/protocol/reached.ts.
  */
-import { headsAwaitedMax, receiptPollMaxMs, receiptPollMs } from '../../config/limits.ts'
+import { receiptPollMaxMs, receiptPollMs } from '../../config/limits.ts'
 import type { Head } from '../ports.ts'
-import { comparePositions, later, reaches } from '../protocol/positions.ts'
+import { later, reaches } from '../protocol/positions.ts'
+import {
+  nothingReached,
+  possible,
+  withAck,
+  withAnnounced,
+  withCursor,
+  withView,
+  type Reached
+} from '../protocol/reached.ts'
 import type { NodeId, Position } from '../types.ts'
 
 export interface ProgressEnvironment {
@@ -24,10 +29,7 @@ export class Progress {
   readonly owner: NodeId
   readonly #environment: ProgressEnvironment
   readonly #listeners = new Set<() => void>()
-  #acked: Position | null = null
-  #applied: Position | null = null
-  /** Heads at which the storage node says that more is applied, rising; this node's view has not come to them. */
-  #awaited: Head[] = []
+  #reached: Reached = nothingReached
   #looking = false
   #again = false
   /** The newest head at which the cursor was read. */
@@ -45,12 +47,12 @@ export class Progress {
 
   /** Held durably by the storage node. */
   get acked(): Position | null {
-    return later(this.#acked, this.#applied)
+    return this.#reached.acked
   }
 
   /** Applied, and readable in this node's view. */
   get applied(): Position | null {
-    return this.#applied
+    return this.#reached.applied
   }
 
   /** Results that the storage node's index holds for this outbox, as it last said; null: it has not said yet. */
@@ -70,37 +72,21 @@ export class Progress {
 
   /** The storage node says that it holds everything up to here. */
   ack(position: Position): void {
-    const newest = later(this.#acked, this.#possible(position))
-    if (newest === null || reaches(this.#acked, newest)) return
-    this.#acked = newest
-    this.#changed()
+    const claim = possible(position, this.#environment.end())
+    if (claim) this.#become(withAck(this.#reached, claim))
   }
 
   /** The storage node says that it has applied everything up to `position`, as its index shows at `head`. */
   announce(position: Position, head: Head, results: number, viewHead: Head | null): void {
     this.#results = results
     this.#present = head.generation
-    this.ack(position)
-    const possible = this.#possible(position)
-    if (possible === null || reaches(this.#applied, possible)) return
-    const last = this.#awaited.at(-1)
-    if (last === undefined || comparePositions(last, head) < 0) {
-      // Of too many the newest is kept: the cursor of its head says all that those before it would.
-      if (this.#awaited.length >= headsAwaitedMax) this.#awaited.pop()
-      this.#awaited.push(head)
-    }
-    this.viewMoved(viewHead)
+    const claim = possible(position, this.#environment.end())
+    if (claim) this.#become(withAnnounced(this.#reached, claim, head, viewHead))
   }
 
   /** This node's view of the index has come to `head`. */
   viewMoved(head: Head | null): void {
-    if (head === null) return
-    let reached = false
-    while (this.#awaited[0] && reaches(head, this.#awaited[0])) {
-      this.#awaited.shift()
-      reached = true
-    }
-    if (reached) this.#lookUp()
+    this.#become(withView(this.#reached, head))
   }
 
   /**
@@ -138,23 +124,22 @@ export class Progress {
     this.#looking = false
   }
 
-  /** The cursor for this outbox was read in this node's own view of the index. */
+  /**
+   * The cursor for this outbox was read in this node's own view of the index. It can be in a generation that this
+   * node does not have, when another copy of it has written there: Outbox.covers() tells.
+   */
   seen(cursor: Position): void {
     const end = this.#environment.end()
-    // A generation that this node does not have: another copy of it has written there (Outbox.covers() tells).
     const foreign = end !== null && cursor.generation > end.generation
-    const applied = foreign ? cursor : this.#possible(cursor)
-    if (applied === null || reaches(this.#applied, applied)) return
-    this.#applied = applied
-    this.#pollMs = 0
-    this.#changed()
+    const claim = foreign ? cursor : possible(cursor, end)
+    if (claim) this.#become(withCursor(this.#reached, claim))
   }
 
-  /** What of a claim can be true: an outbox that lost its tail is shorter than what its storage node holds. */
-  #possible(claim: Position): Position | null {
-    const end = this.#environment.end()
-    if (end === null || claim.generation > end.generation) return null
-    return comparePositions(claim, end) <= 0 ? claim : end
+  #become(reached: Reached): void {
+    const { acked, applied } = this.#reached
+    this.#reached = reached
+    if (reached.applied !== applied) this.#pollMs = 0
+    if (reached.acked !== acked || reached.applied !== applied) this.#changed()
   }
 
   #changed(): void {

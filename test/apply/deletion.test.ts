@@ -46,7 +46,7 @@ test('a generation is deleted when the cursor is in a later one, and it is close
   outbox.put(9, [headBlock({ generation: 5, length: 4 }), ...puts(1)])
   inbox.announce(9)
   await within(
-    until(() => outbox.deleted.length > 0),
+    until(() => outbox.deleted.length > 0 && places.length === 6),
     'the deletion'
   )
   t.deepEqual(outbox.deleted, [5])
