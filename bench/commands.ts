@@ -20,7 +20,7 @@ import { type Profile, startProfile, stopProfile } from './profiler.ts'
 /** Between two looks at something that sends no event. */
 const lookMs = 2
 /** No single wait of a benchmark may take longer. */
-const patienceMs = 300_000
+const patienceMs = 120_000
 
 export interface OpenOrder {
   readonly directory: string
@@ -287,6 +287,8 @@ export interface Commands {
   list(): Promise<number>
   /** Resolves with 'host:port'. */
   runBootstrap(order: { readonly host: string }): Promise<string>
+  /** Megabytes of this process, by kind, as node counts them. */
+  memory(): Promise<Record<string, number>>
   /** Milliseconds of the processor that this process has taken, all threads. */
   processor(): Promise<number>
   loadBee(order: BeeLoad): Promise<BeeTimes>
@@ -310,6 +312,10 @@ export const commands: Commands = {
   stream,
   list,
   runBootstrap,
+  memory: () => {
+    const used = Object.entries(process.memoryUsage())
+    return Promise.resolve(Object.fromEntries(used.map(([kind, bytes]) => [kind, bytes / 2 ** 20])))
+  },
   processor: () => {
     const { user, system } = process.cpuUsage()
     return Promise.resolve((user + system) / 1000)

@@ -102,6 +102,7 @@ async function crowd(file: string): Promise<void> {
       await watched(`each writes ${each} keys, receipted`, pid, written)
     }
     await watched('all connected, after that', pid, wait(settleMs))
+    progress(JSON.stringify(await storage.ask('memory')))
     const most = memoryOf(pid).peak
     print(`storage node with ${writers.length} writers: ${show(most)} MB at most (to reach: 400)`)
   } finally {

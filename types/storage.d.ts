@@ -173,6 +173,10 @@ declare module 'hyperbee' {
     limit?: number
   }
 
+  export interface TreeCaches {
+    keys: { get(block: number): unknown }
+  }
+
   export interface Batch {
     put(key: Uint8Array, value: Uint8Array): Promise<void>
     del(key: Uint8Array): Promise<void>
@@ -192,6 +196,9 @@ declare module 'hyperbee' {
     )
     readonly core: Hypercore
     readonly version: number
+    /** Internals that lib/hyper/tree-cache.ts replaces; null before ready(). */
+    _keyCache: TreeCaches | null
+    _nodeCache: TreeCaches | null
     readonly extension: {
       oncache(hint: { blocks: number[] }, from: { remotePublicKey: Uint8Array }): void
       onget(message: unknown, from: unknown): unknown

@@ -22,6 +22,7 @@ import type {
 } from '../ports.ts'
 import type { NodeId } from '../types.ts'
 import { guardSession, faultOfBlocks, RangeCheck, ReadBudget } from './bee-guard.ts'
+import { boundCache, shareCache } from './tree-cache.ts'
 import { cancellable, storageError, type HyperLog } from './log.ts'
 
 class BeeReader {
@@ -42,6 +43,11 @@ class BeeReader {
     return this.log.name.node
   }
 
+  protected async opened(): Promise<void> {
+    await this.tree.ready()
+    boundCache(this.tree)
+  }
+
   get head(): Head {
     return { generation: this.log.generation, length: this.log.length }
   }
@@ -54,7 +60,7 @@ class BeeReader {
     const head = this.head
     // A checkout of an empty tree would follow it; there is nothing to read in one.
     if (head.length < 2) return new EmptySnapshot(head)
-    return new BeeSnapshot(this.tree.checkout(head.length), this.node, head)
+    return new BeeSnapshot(this.tree, this.node, head)
   }
 
   onHead(listener: () => void): () => void {
@@ -72,7 +78,7 @@ export class BeeIndex extends BeeReader implements Index {
   /** Opens (or begins) this node's own index on a log of its own. */
   static async open(log: HyperLog): Promise<BeeIndex> {
     const index = new BeeIndex(log)
-    await index.tree.ready()
+    await index.opened()
     return index
   }
 
@@ -96,7 +102,7 @@ export class BeeView extends BeeReader implements IndexView {
   static async open(log: HyperLog): Promise<BeeView> {
     guardSession(log.core, log.name.node)
     const view = new BeeView(log)
-    await view.tree.ready()
+    await view.opened()
     return view
   }
 }
@@ -143,23 +149,30 @@ function boundHints(tree: Hyperbee, log: HyperLog): void {
 class BeeSnapshot implements IndexSnapshot {
   readonly head: Head
   readonly #tree: Hyperbee
+  /** Open, and with the cache of the tree that it is a snapshot of. */
+  readonly #ready: Promise<void>
   readonly #node: NodeId
   #closed = false
 
   constructor(tree: Hyperbee, node: NodeId, head: Head) {
-    this.#tree = tree
+    const snapshot = tree.checkout(head.length)
+    this.#tree = snapshot
+    this.#ready = snapshot.ready().then(() => shareCache(snapshot, tree))
+    this.#ready.catch(() => {}) // told to whoever reads
     this.#node = node
     this.head = head
   }
 
-  get(key: Uint8Array, options: ReadOptions = {}): Promise<Uint8Array | null> {
-    return readOne(this.#tree, this.#node, key, options)
+  async get(key: Uint8Array, options: ReadOptions = {}): Promise<Uint8Array | null> {
+    await this.#opened()
+    return await readOne(this.#tree, this.#node, key, options)
   }
 
   async *range(
     range: IndexRange,
     options: ReadOptions = {}
   ): AsyncGenerator<{ key: Uint8Array; value: Uint8Array }> {
+    await this.#opened()
     const activeRequests: unknown[] = []
     const check = new RangeCheck(this.#node, range)
     const stream = this.#tree.createReadStream(
@@ -228,6 +241,14 @@ class BeeSnapshot implements IndexSnapshot {
     if (this.#closed) return
     this.#closed = true
     await this.#tree.close()
+  }
+
+  async #opened(): Promise<void> {
+    try {
+      await this.#ready
+    } catch (error) {
+      throw storageError(error, 'opening a snapshot of the index')
+    }
   }
 }
 

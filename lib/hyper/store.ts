@@ -32,8 +32,8 @@ import { HyperLog, storageError } from './log.ts'
 import { isSealed, logKey, Marks, type LastSession, type Mark } from './marks.ts'
 import { cutTornLogs } from './wal.ts'
 
-/** Entries of all B-tree node caches together; about 1 KB each with its key. */
-const cacheEntriesMax = 16_384
+/** Of caches that trees make when they open, before they get a bounded one (tree-cache.ts). */
+const cacheEntriesMax = 1_024
 /** Names the log in its own core, so that our logs can be found again when the marks are lost. */
 const nameKey = 'kvswarm/log'
 /** Reports a damaged write-ahead log, and accepts a torn last record (measured). */

@@ -6,7 +6,10 @@
  * - one writer leads each batch in turn and gets at least one block into it, and what is small gets into every
  *   batch, so that a single put never waits for the bulk of another writer;
  * - what does not lead gets equal parts of what the leader's share leaves, so that the batch is larger than
- *   applyOperationsMax only when the leader's next block alone is larger than its share.
+ *   applyOperationsMax only when the leader's next block alone is larger than its share;
+ * - what is left then goes to those whose next block was larger than their part: of many writers with large blocks
+ *   a batch holds several (with 200 that wrote 100 keys each, a batch held 100 operations, and each batch costs a
+ *   message to every reader).
  *
  * Source: design section 8 (step 4).
  */
@@ -43,15 +46,31 @@ export function* compose<T>(ready: readonly T[]): Generator<Turn<T>, void, Size>
   const operationsLeft = applyOperationsMax - applyOperationsPerWriterMax
   const bytesLeft = applyBytesMax / 2
   const part = Math.max(1, Math.floor(operationsLeft / Math.max(1, others.length)))
+  const large: T[] = []
   for (const inbox of others) {
     if (operations >= operationsLeft || bytes >= bytesLeft) break
     const operationsMax = Math.min(part, operationsLeft - operations)
     const taken = yield { inbox, operationsMax, bytesMax: bytesLeft - bytes, atLeastOne: false }
     operations += taken.operations
     bytes += taken.bytes
+    if (taken.operations === 0) large.push(inbox)
   }
   const share = others.length === 0 ? applyOperationsMax : applyOperationsPerWriterMax
-  yield { inbox: leader, operationsMax: share, bytesMax: applyBytesMax - bytes, atLeastOne: true }
+  const led = yield {
+    inbox: leader,
+    operationsMax: share,
+    bytesMax: applyBytesMax - bytes,
+    atLeastOne: true
+  }
+  operations += led.operations
+  bytes += led.bytes
+  for (const inbox of large) {
+    if (operations >= applyOperationsMax || bytes >= applyBytesMax) break
+    const operationsMax = applyOperationsMax - operations
+    const taken = yield { inbox, operationsMax, bytesMax: applyBytesMax - bytes, atLeastOne: false }
+    operations += taken.operations
+    bytes += taken.bytes
+  }
 }
 
 /** Whether the next block goes into a turn that has `taken` so many blocks, of this size with the next one. */

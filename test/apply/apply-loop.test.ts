@@ -236,3 +236,18 @@ test('what is run between two batches may fail by itself', async (t) => {
   await drained([await add(1, [block(1)])])
   t.deepEqual(failures, [], 'the loop goes on')
 })
+
+test('many writers with large blocks: a batch holds several of them, and no more than it may', async (t) => {
+  const { add, batches, go, failures } = bench(t)
+  await add(0, [putsBlock(1)])
+  for (let n = 1; n <= 9; n++) await add(n, [putsBlock(200)])
+  go()
+  await until(() => batches().reduce((sum, one) => sum + Object.keys(one).length, 0) === 10)
+  const sizes = batches().map((one) => Object.values(one).reduce((sum, count) => sum + count, 0))
+  t.ok(
+    sizes.every((size) => size <= 1000),
+    sizes.join(' ')
+  )
+  t.ok(sizes.length <= 4, `1,801 operations in ${sizes.length} batches`)
+  t.deepEqual(failures, [])
+})
