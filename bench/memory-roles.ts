@@ -49,7 +49,9 @@ async function watched<T>(what: string, pid: number, work: Promise<T>): Promise<
 async function crowd(file: string): Promise<void> {
   const host = '127.0.0.1'
   const folder = await temporaryFolder()
-  const workers = Array.from({ length: processes + 2 }, () => Worker.start(file))
+  const workers = Array.from({ length: processes + 2 }, () =>
+    Worker.start(file, { nodeOptions: ['--expose-gc'] })
+  )
   const [dht, storage, ...others] = workers as [Worker, Worker, ...Worker[]]
   try {
     const bootstrap = await dht.ask('runBootstrap', { host })

@@ -64,7 +64,7 @@ export const askAgainMs = 5_000
 export const headsAwaitedMax = 64
 
 /** What all trees of a process keep of blocks that they have read. */
-export const treeCacheBytesMax: number = 64 * 1024 * 1024
+export const treeCacheBytesMax: number = 32 * 1024 * 1024
 /** Keys of one tree node of an index; hyperbee makes at most 8. */
 export const indexNodeKeysMax = 16
 /** Tree nodes in one block: an apply batch changes at most some thousands. */

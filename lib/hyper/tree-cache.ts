@@ -11,8 +11,8 @@ import { KVSwarmError } from '../errors.ts'
 
 /** Besides its bytes, what an entry costs: objects, buffers, its place in the maps. */
 const entryBytes = 400
-/** Decoded, tree nodes take so many times the bytes of their encoding (numbers of 8 bytes, arrays). */
-const decodedFactor = 5
+/** Decoded, tree nodes take so many times the bytes of their encoding: numbers of 8 bytes in arrays with room. */
+const decodedFactor = 8
 
 /** A block as hyperbee keeps it, or a key. */
 type Kept =
