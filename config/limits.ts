@@ -170,6 +170,21 @@ export const controlRequestBytesMax: number = 16 * 1024 * 1024
 export const capacityMin = 0.000001
 export const capacityMax = 1_000_000_000
 
+/**
+ * Kept free on the disk of the data directory: two tables of 64 MiB that are being written, the 70 MiB that the store
+ * sets aside for its next log, and the same again; on a small disk this share of it.
+ */
+export const diskReserveBytesDefault: number = 256 * 1024 * 1024
+export const diskReserveShareMax = 0.1
+/** A look at the free space is believed for so long. */
+export const diskCheckMs = 100
+/** How often it is looked at when nobody writes: how soon a storage node goes on when there is room again. */
+export const diskWatchMs = 1000
+
+/** How long a sync waits for a file handle when this process has none left, and how often it tries. */
+export const handlesWaitMs = 10_000
+export const handlesRetryMs = 100
+
 /** A backup copies the store in pieces of this size; a piece is held in memory. */
 export const backupChunkBytes: number = 4 * 1024 * 1024
 /** Files can go while a backup reads them (the holder merges its tables); each try reads a newer state. */

@@ -66,6 +66,11 @@ export interface KVSwarmOptions {
    * Smaller bounds keep less on disk, and cost a few syncs more. @default see `RotationLimits`
    */
   readonly rotation?: Partial<RotationLimits>
+  /**
+   * Bytes to keep free on the disk of the data directory: below, writes are refused with DISK_FULL before anything is
+   * written, nothing is taken in from others, and reads go on. @default 256 MiB, or a tenth of a smaller disk
+   */
+  readonly diskReserveBytes?: number
   /** Milliseconds that a call waits for the network, unless it says otherwise. @default 30000 */
   readonly timeout?: number
   /**
@@ -237,6 +242,7 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
     this.#directory = directoryOf(options.storage)
     this.#timeout = checkTimeout(options.timeout, timeoutDefaultMs)
     checkTimeout(options.lockTimeout, lockTimeoutDefaultMs)
+    checkReserve(options.diskReserveBytes)
     oneOf('durability', options.durability, ['sync', 'os'])
     oneOf('coordination', options.coordination, ['auto', 'required', 'single'])
     oneOf('writeMode', options.writeMode, ['manual', 'immediate', 'group'])
@@ -638,6 +644,7 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
         rotation: this.#rotation,
         readOnly: readOnly === true,
         queue: this.#bounds,
+        diskReserveBytes: this.#options.diskReserveBytes ?? null,
         onWarning: (message) => this.emit('warning', message),
         onError: (error) => this.#failed(error)
       })
@@ -865,6 +872,13 @@ function atLeast(name: string, value: number, least: number): number {
   if (typeof value === 'number' && value >= least) return value
   throw new KVSwarmError('INVALID_ARGUMENT', `${name} is ${String(value)}`, {
     hint: `give a number from ${least} to Infinity`
+  })
+}
+
+function checkReserve(bytes: number | undefined): void {
+  if (bytes === undefined || (Number.isSafeInteger(bytes) && bytes >= 0)) return
+  throw new KVSwarmError('INVALID_ARGUMENT', `diskReserveBytes is ${bytes}`, {
+    hint: 'give a whole number of bytes, or leave it out'
   })
 }
 

@@ -70,6 +70,8 @@ export interface LocalEngineOptions {
   /** When outboxes are rotated. */
   readonly rotation: RotationLimits
   readonly queue: QueueBounds
+  /** Kept free on the disk of the data directory; null: by the size of the disk. */
+  readonly diskReserveBytes?: number | null
   readonly onWarning: (message: string) => void
   readonly onError: (error: KVSwarmError) => void
 }
@@ -129,11 +131,13 @@ export class LocalEngine implements Engine {
    * @throws what Store.open throws; CONFIG_STALE, CONFIG_CONFLICT, CONFIG_SLICES, CONFIG_INVALID
    */
   static async open(options: LocalEngineOptions): Promise<LocalEngine> {
-    const { directory, durability, readOnly } = options
-    const store = await Store.open({ directory, durability, readOnly })
+    const { directory, durability, readOnly, diskReserveBytes = null } = options
+    const store = await Store.open({ directory, durability, readOnly, diskReserveBytes })
     try {
       const state = await StateFile.open(directory, store.nodeId, readOnly)
       const engine = new LocalEngine(options, store, state)
+      store.onFailure = (error) => engine.#failed(error)
+      store.reserve.onChange(() => engine.#roomChanged())
       await engine.#openOrgans()
       return engine
     } catch (error) {
@@ -417,6 +421,7 @@ export class LocalEngine implements Engine {
             ?.get(writer)
             ?.send({ type: 'applied', ...position, index, rejected }, 'applied')
         },
+        fullReason: () => this.#store.reserve.reason,
         warn: (message) => this.#warn(message),
         failed: (error) => this.#failed(error)
       },
@@ -805,6 +810,13 @@ export class LocalEngine implements Engine {
     this.#warnings.push(message)
     if (this.#warnings.length > warningsMax) this.#warnings.shift()
     this.#options.onWarning(message)
+  }
+
+  #roomChanged(): void {
+    const { reason } = this.#store.reserve
+    if (reason === null) this.#warn('there is room on the disk again: everything goes on')
+    else this.#warn(`${reason}; writes are refused and nothing is taken in`)
+    this.#storage?.roomChanged()
   }
 
   /** Something that acks and receipts rely on failed: the node stops and says so. */

@@ -15,7 +15,8 @@ import { fileURLToPath } from 'node:url'
 const probeMs = 30_000
 
 /** A name that a skip may give. */
-export type CapabilityName = 'root' | 'ip netns' | 'python3' | 'gcc' | 'libfaketime' | 'registry'
+export type CapabilityName =
+  'root' | 'ip netns' | 'loop mount' | 'python3' | 'gcc' | 'libfaketime' | 'registry'
 
 interface Capability {
   readonly has: () => boolean
@@ -35,6 +36,11 @@ const table: Readonly<Record<CapabilityName, Capability>> = {
   'ip netns': {
     has: () => runs('unshare', '--net', 'ip', 'tuntap', 'add', 'dev', 'kvst0', 'mode', 'tun'),
     packages: ['iproute2', 'util-linux']
+  },
+  /** File systems of ext4 in a file, which can be told to fail. */
+  'loop mount': {
+    has: () => process.getuid?.() === 0 && runs('losetup', '--find') && runs('mkfs.ext4', '-V'),
+    packages: ['e2fsprogs', 'mount']
   },
   python3: { has: () => runs('python3', '-c', ''), packages: ['python3-minimal'] },
   gcc: { has: () => runs('gcc', '--version'), packages: ['gcc', 'libc6-dev'] },

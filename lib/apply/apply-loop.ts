@@ -34,6 +34,8 @@ export interface ApplyEnvironment {
   rules(): Rules
   /** Unix milliseconds. */
   now(): number
+  /** False: the disk is full; the loop is poked when it is not any more. */
+  readonly hasRoom?: () => boolean
   /** A batch is in the index, durably; `results`: how many the index holds for this log. */
   applied(writer: NodeId, position: Position, head: Head, results: number): void
   /** The index or the store failed: the node must stop rather than go on in silence. */
@@ -155,6 +157,8 @@ export class ApplyLoop {
 
   /** One batch. */
   async #collect(): Promise<PlacedBlock[]> {
+    // On a full disk what the inboxes hold waits there.
+    if (this.#environment.hasRoom?.() === false) return []
     const ready = [...this.#inboxes.values()].filter((inbox) => inbox.isReady)
     const [leader] = ready
     if (!leader) return []

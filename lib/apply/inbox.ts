@@ -32,6 +32,8 @@ export interface InboxEnvironment {
   delete(writer: NodeId, generation: number): Promise<void>
   /** The durability barrier. */
   sync(): Promise<void>
+  /** Why nothing is to be taken in for now: the disk is full; null: it is not. */
+  readonly fullReason?: () => string | null
   /** Blocks are ready to be applied. */
   ready(): void
   /** The storage node answers for everything up to here. */
@@ -140,7 +142,8 @@ export class Inbox {
 
   /** Why the log stands still; null: it does not. */
   get stopped(): string | null {
-    return this.#stopped ?? (this.#logs.forked === null ? null : forkedReason) ?? this.#fault
+    const forked = this.#logs.forked === null ? null : forkedReason
+    return this.#stopped ?? forked ?? this.#fault ?? this.#environment.fullReason?.() ?? null
   }
 
   /** There is something to apply: take() has at least one block. */
@@ -392,7 +395,8 @@ export class Inbox {
   }
 
   #mayFetch(generation: number): boolean {
-    return this.#authorised && !this.#logs.isForked(generation)
+    const hasRoom = (this.#environment.fullReason?.() ?? null) === null
+    return hasRoom && this.#authorised && !this.#logs.isForked(generation)
   }
 
   #arrived(generation: number, block: number, data: Uint8Array): void {

@@ -60,6 +60,8 @@ export interface StorageEnvironment {
   now(): number
   acked(writer: NodeId, position: Position): void
   applied(writer: NodeId, position: Position, head: Head, results: number): void
+  /** Why nothing is to be taken in or applied for now: the disk is full; null: it is not. */
+  readonly fullReason?: () => string | null
   warn(message: string): void
   failed(error: unknown): void
 }
@@ -91,6 +93,7 @@ export class StorageNode {
       node,
       rules: () => ({ owns: (key) => this.#config.owns(key) }),
       now,
+      hasRoom: () => (environment.fullReason?.() ?? null) === null,
       applied: (writer, position, head, results) => {
         applied(writer, position, head, results)
         this.#relieve()
@@ -133,6 +136,12 @@ export class StorageNode {
 
   inbox(writer: NodeId): Inbox | null {
     return this.#inboxes.get(writer) ?? null
+  }
+
+  /** The disk is full, or there is room again. */
+  roomChanged(): void {
+    for (const inbox of this.#inboxes.values()) inbox.work()
+    this.#loop.poke()
   }
 
   /** The writer has signed that its outbox for this node is in this generation. */
@@ -275,12 +284,14 @@ export class StorageNode {
     let inbox = this.#inboxes.get(writer)
     if (!inbox) {
       const { openInbox, deleteInbox, sync, acked, warn, failed } = this.#environment
+      const { fullReason = () => null } = this.#environment
       inbox = new Inbox(writer, applied, {
         open: openInbox,
         delete: deleteInbox,
         sync,
         ready: () => this.#loop.poke(),
         acked,
+        fullReason,
         warn,
         failed
       })

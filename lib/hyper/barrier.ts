@@ -13,7 +13,10 @@
  */
 import { open, readdir, type FileHandle } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { handlesRetryMs, handlesWaitMs } from '../../config/limits.ts'
 import { KVSwarmError, messageOf } from '../errors.ts'
+import { troubleOf } from './disk-errors.ts'
 import type { SyncedLog } from './wal.ts'
 
 /** The part of rocksdb-native that the barrier needs. */
@@ -103,7 +106,10 @@ export class Barrier<M> {
           'IO_ERROR',
           `syncing the data directory failed: ${messageOf(error)}`,
           {
-            hint: 'check the disk; restart the node when it is well: nothing after the failure was acknowledged',
+            hint:
+              troubleOf(error) === 'handles'
+                ? 'this process may not open more files: raise the limit (ulimit -n) and restart the node; nothing after the failure was acknowledged'
+                : 'check the disk; restart the node when it is well: nothing after the failure was acknowledged',
             cause: error
           }
         )
@@ -174,18 +180,35 @@ export class Barrier<M> {
   }
 }
 
+/**
+ * Opens a file of the log, null when it is not there; while this process has no handle left, again and again within
+ * a bound. Nothing is lost meanwhile: a sync that did not begin can be done later, unlike one that failed.
+ */
 async function openIfThere(path: string): Promise<FileHandle | null> {
   try {
-    return await open(path, 'r+')
+    return await openWaiting(path, 'r+')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw error
   }
 }
 
+async function openWaiting(path: string, flags: string): Promise<FileHandle> {
+  const end = performance.now() + handlesWaitMs
+  for (;;) {
+    try {
+      return await open(path, flags)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if ((code !== 'EMFILE' && code !== 'ENFILE') || performance.now() >= end) throw error
+      await pause(handlesRetryMs)
+    }
+  }
+}
+
 /** Makes the names in a folder durable. */
 export async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, 'r')
+  const handle = await openWaiting(path, 'r')
   try {
     await handle.sync()
   } finally {

@@ -53,14 +53,14 @@ class BeeReader {
   }
 
   get(key: Uint8Array, options: ReadOptions = {}): Promise<Uint8Array | null> {
-    return readOne(this.tree, this.node, key, options)
+    return readOne(this.tree, this.log, key, options)
   }
 
   snapshot(): IndexSnapshot {
     const head = this.head
     // A checkout of an empty tree would follow it; there is nothing to read in one.
     if (head.length < 2) return new EmptySnapshot(head)
-    return new BeeSnapshot(this.tree, this.node, head)
+    return new BeeSnapshot(this.tree, this.log, head)
   }
 
   onHead(listener: () => void): () => void {
@@ -118,7 +118,8 @@ function boundHints(tree: Hyperbee, log: HyperLog): void {
   let answering = 0
   extension.oncache = (hint, from) => {
     const { blocks } = hint
-    if (log.writable || following >= hintsMax || blocks.length > hintBlocksMax) return
+    if (log.writable || log.isShort() || following >= hintsMax || blocks.length > hintBlocksMax)
+      return
     if (!owner.equals(from.remotePublicKey)) return
     if (blocks.some((block) => block >= log.length)) return
     following++
@@ -151,21 +152,21 @@ class BeeSnapshot implements IndexSnapshot {
   readonly #tree: Hyperbee
   /** Open, and with the cache of the tree that it is a snapshot of. */
   readonly #ready: Promise<void>
-  readonly #node: NodeId
+  readonly #log: HyperLog
   #closed = false
 
-  constructor(tree: Hyperbee, node: NodeId, head: Head) {
+  constructor(tree: Hyperbee, log: HyperLog, head: Head) {
     const snapshot = tree.checkout(head.length)
     this.#tree = snapshot
     this.#ready = snapshot.ready().then(() => shareCache(snapshot, tree))
     this.#ready.catch(() => {}) // told to whoever reads
-    this.#node = node
+    this.#log = log
     this.head = head
   }
 
   async get(key: Uint8Array, options: ReadOptions = {}): Promise<Uint8Array | null> {
     await this.#opened()
-    return await readOne(this.#tree, this.#node, key, options)
+    return await readOne(this.#tree, this.#log, key, options)
   }
 
   async *range(
@@ -174,10 +175,11 @@ class BeeSnapshot implements IndexSnapshot {
   ): AsyncGenerator<{ key: Uint8Array; value: Uint8Array }> {
     await this.#opened()
     const activeRequests: unknown[] = []
-    const check = new RangeCheck(this.#node, range)
+    const check = new RangeCheck(this.#log.name.node, range)
+    const wait = options.wait !== false && !this.#log.isShort()
     const stream = this.#tree.createReadStream(
       { ...range, limit: range.limit ?? -1 },
-      { activeRequests, wait: options.wait !== false, onseq: check.budget.spend }
+      { activeRequests, wait, onseq: check.budget.spend }
     )
     const iterator = stream[Symbol.asyncIterator]()
     try {
@@ -186,7 +188,7 @@ class BeeSnapshot implements IndexSnapshot {
         const step = await cancellable(
           options,
           'the next entry',
-          () => iterator.next().catch((error: unknown) => cannotRead(error, this.#node)),
+          () => iterator.next().catch((error: unknown) => cannotRead(error, this.#log, options)),
           activeRequests
         )
         if (step.done) return
@@ -210,10 +212,10 @@ class BeeSnapshot implements IndexSnapshot {
     const activeRequests: unknown[] = []
     const before = this.#tree.checkout(from.length)
     // What two trees have in common is not read: whole subtrees are skipped by their blocks' numbers.
-    const check = new RangeCheck(this.#node, range)
+    const check = new RangeCheck(this.#log.name.node, range)
     const stream = this.#tree.createDiffStream(before, range, {
       activeRequests,
-      wait: options.wait !== false
+      wait: options.wait !== false && !this.#log.isShort()
     })
     const iterator = stream[Symbol.asyncIterator]()
     try {
@@ -221,7 +223,7 @@ class BeeSnapshot implements IndexSnapshot {
         const step = await cancellable(
           options,
           'the next change',
-          () => iterator.next().catch((error: unknown) => cannotRead(error, this.#node)),
+          () => iterator.next().catch((error: unknown) => cannotRead(error, this.#log, options)),
           activeRequests
         )
         if (step.done) return
@@ -278,29 +280,36 @@ class EmptySnapshot implements IndexSnapshot {
 
 async function readOne(
   tree: Hyperbee,
-  owner: NodeId,
+  log: HyperLog,
   key: Uint8Array,
   options: ReadOptions
 ): Promise<Uint8Array | null> {
-  const wait = options.wait !== false
-  const onseq = new ReadBudget(owner).spend
+  const wait = options.wait !== false && !log.isShort()
+  const onseq = new ReadBudget(log.name.node).spend
   const node: Node | null = await cancellable(options, 'a block of the index', (activeRequests) =>
     tree
       .get(key, { activeRequests, wait, onseq })
-      .catch((error: unknown) => cannotRead(error, owner))
+      .catch((error: unknown) => cannotRead(error, log, options))
   )
   return node === null ? null : node.value
 }
 
 /**
- * A read failed: by blocks that make no sense, or, with `wait: false`, by a block that is elsewhere: that must not
- * look like "no such key".
+ * A read failed: by blocks that make no sense, or by a block that is elsewhere, with `wait: false` or on a full disk:
+ * that must not look like "no such key".
  */
-function cannotRead(error: unknown, owner: NodeId): never {
+function cannotRead(error: unknown, log: HyperLog, options: ReadOptions): never {
   if ((error as { code?: string }).code === 'BLOCK_NOT_AVAILABLE') {
+    if (options.wait !== false) {
+      throw new KVSwarmError(
+        'DISK_FULL',
+        'a block of the index is not on this machine, and its disk has no room for it',
+        { hint: 'free space on the disk of the data directory; it goes on by itself' }
+      )
+    }
     throw new KVSwarmError('OWNER_UNREACHABLE', 'a block of the index is not on this machine', {
       hint: 'connect, or read without `wait: false`'
     })
   }
-  throw faultOfBlocks(error, owner) ?? error
+  throw faultOfBlocks(error, log.name.node) ?? error
 }

@@ -8,7 +8,7 @@ import { chmod, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs
 import { dirname, join, resolve } from 'node:path'
 import { KVSwarmError, messageOf } from '../errors.ts'
 import { syncFolder } from './barrier.ts'
-import { damagedError } from './disk-errors.ts'
+import { damagedError, diskError, troubleOf } from './disk-errors.ts'
 
 /** Files and folders that kvswarm makes in its data directory. */
 export const files = {
@@ -97,6 +97,7 @@ async function namesIn(directory: string, create: boolean): Promise<string[]> {
     return names
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
+    if (troubleOf(error) === 'handles') throw diskError(error, `opening ${directory}`)
     throw new KVSwarmError(
       'DATADIR_UNREADABLE',
       code === 'ENOENT'

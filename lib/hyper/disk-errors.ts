@@ -33,7 +33,7 @@ export function troubleOf(error: unknown): DiskTrouble {
 /** The error for trouble while something was done in an open directory. */
 export function diskError(error: unknown, doing: string): KVSwarmError {
   if (error instanceof KVSwarmError) return error
-  const message = messageOf(error)
+  const message = textOf(error)
   const trouble = troubleOf(error)
   switch (trouble) {
     case 'damaged':
@@ -151,6 +151,6 @@ function fileIn(message: string): string | null {
 }
 
 function textOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause !== undefined ? messageOf(error.cause) : ''
-  return `${messageOf(error)} ${cause}`
+  const { cause } = (error ?? {}) as { cause?: unknown }
+  return cause === undefined ? messageOf(error) : `${messageOf(error)}: ${messageOf(cause)}`
 }

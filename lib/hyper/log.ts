@@ -11,17 +11,29 @@
 import Hypercore from 'hypercore'
 import type { WaitOptions, Log } from '../ports.ts'
 import type { LogName } from '../types.ts'
-import { KVSwarmError } from '../errors.ts'
+import { KVSwarmError, messageOf } from '../errors.ts'
 import type { Barrier } from './barrier.ts'
 import { diskError } from './disk-errors.ts'
 import type { Mark } from './marks.ts'
 import { checkInternals } from './replication.ts'
+import type { Reserve } from './reserve.ts'
 
 /** How the appends of a log of ours reach the disk. */
 export interface Durable {
   readonly barrier: Barrier<Mark>
   /** False: `durability: 'os'`, the operating system writes when it likes. */
   readonly sync: boolean
+  readonly reserve: Reserve
+  /** An append failed below: what is on disk is uncertain, and the node must stop. */
+  readonly failed: (error: KVSwarmError) => void
+}
+
+/** The disk as a log of a peer needs it. */
+export interface Disk {
+  /** There is no room for blocks of others. */
+  readonly isShort: () => boolean
+  /** A block that had arrived could not be stored. */
+  readonly failed: (error: KVSwarmError) => void
 }
 
 /** Beside the core, in its user data. */
@@ -36,16 +48,24 @@ export class HyperLog implements Log {
   /** For lib/hyper/ alone. */
   readonly core: Hypercore
   #barrier: Barrier<Mark> | null = null
+  /** True: the disk has no room for blocks of others, not even for those that a read asks for. */
+  readonly isShort: () => boolean
   #closed = false
 
-  private constructor(name: LogName, generation: number, core: Hypercore) {
+  private constructor(name: LogName, generation: number, core: Hypercore, isShort: () => boolean) {
+    this.isShort = isShort
     this.name = name
     this.generation = generation
     this.core = core
   }
 
   /** A log of a peer, or one of ours for reading. */
-  static async open(name: LogName, generation: number, core: Hypercore): Promise<HyperLog> {
+  static async open(
+    name: LogName,
+    generation: number,
+    core: Hypercore,
+    { isShort, failed }: Disk = { isShort: () => false, failed: () => {} }
+  ): Promise<HyperLog> {
     try {
       await core.ready()
     } catch (error) {
@@ -54,7 +74,8 @@ export class HyperLog implements Log {
     if (!checked) checkInternals(core)
     checked = true
     core.setMaxListeners(0)
-    return new HyperLog(name, generation, core)
+    if (!core.writable) watch(core.core, name, failed)
+    return new HyperLog(name, generation, core, isShort)
   }
 
   /** A log that this node signs: appends pass the barrier. */
@@ -73,6 +94,7 @@ export class HyperLog implements Log {
     }
     log.#barrier = durable.barrier
     if (durable.sync) guard(log, durable.barrier)
+    bound(log, durable)
     return log
   }
 
@@ -211,6 +233,51 @@ function release(core: Hypercore['core']): void {
   for (const peer of [...core.replicator.peers]) {
     core.replicator.detachFrom(peer.protomux)
     peer.channel.close()
+  }
+}
+
+const watched = new WeakSet<object>()
+
+/**
+ * Tells when what arrived cannot be stored: replication drops the error, and would ask again and again for what the
+ * disk does not take.
+ */
+function watch(
+  core: Hypercore['core'],
+  { kind }: LogName,
+  failed: (error: KVSwarmError) => void
+): void {
+  if (watched.has(core)) return
+  watched.add(core)
+  const { state } = core
+  const flush = state.flush.bind(state)
+  state.flush = async () => {
+    try {
+      return await flush()
+    } catch (error) {
+      // At its end the store refuses everything.
+      const ended = core.closed || /closed/i.test(messageOf(error))
+      if (!ended) failed(storageError(error, `storing a block of an ${kind} log`))
+      throw error
+    }
+  }
+}
+
+/** Refuses what the disk has no room for, before anything of it is written; tells of what fails all the same. */
+function bound({ core, name }: HyperLog, { reserve, failed }: Durable): void {
+  const append = core.append.bind(core)
+  core.append = async (blocks) => {
+    const list = Array.isArray(blocks) ? blocks : [blocks]
+    // An index waits before it collects what it applies (lib/apply/apply-loop.ts).
+    if (name.kind === 'outbox')
+      await reserve.take(list.reduce((sum, block) => sum + block.length, 0))
+    try {
+      return await append(list)
+    } catch (error) {
+      const wrapped = storageError(error, `appending to ${name.kind} log`)
+      if (wrapped.code !== 'CLOSED') failed(wrapped)
+      throw wrapped
+    }
   }
 }
 

@@ -30,6 +30,7 @@ import { contents, fileIn, prepareDirectory, removeTornDevice, syncFile } from '
 import { damagedError, openingError } from './disk-errors.ts'
 import { HyperLog, storageError } from './log.ts'
 import { isSealed, logKey, Marks, type LastSession, type Mark } from './marks.ts'
+import { Reserve } from './reserve.ts'
 import { cutTornLogs } from './wal.ts'
 
 /** Of caches that trees make when they open, before they get a bounded one (tree-cache.ts). */
@@ -43,6 +44,8 @@ export interface StoreOptions {
   readonly directory: string
   /** `os`: this node's own outboxes are not synced; everything else always is. */
   readonly durability: 'sync' | 'os'
+  /** Kept free on the disk; null or unset: by the size of the disk (config/limits.ts). */
+  readonly diskReserveBytes?: number | null
   /** Opens a held directory as it is now, for inspection: nothing is written, nothing follows. */
   readonly readOnly?: boolean
 }
@@ -61,6 +64,9 @@ export class Store implements OwnLogs {
   readonly #marks: Marks | null
   readonly #barrier: Barrier<Mark> | null
   readonly #durability: 'sync' | 'os'
+  readonly reserve: Reserve
+  /** Called when an append of ours failed below: the node must stop. */
+  onFailure: (error: KVSwarmError) => void = () => {}
   /** How the last session ended; null when the marks were missing or damaged. */
   readonly last: LastSession | null
   readonly #known: Map<string, number[]>
@@ -85,6 +91,7 @@ export class Store implements OwnLogs {
     this.#marks = marks
     this.#barrier = barrier
     this.#durability = options.durability
+    this.reserve = new Reserve(options.directory, options.diskReserveBytes ?? null)
     this.last = marks?.last ?? null
     this.#known = known
     this.#reclaimer = new Reclaimer(corestore.storage, (error) => this.#reclaimFailed(error))
@@ -163,7 +170,9 @@ export class Store implements OwnLogs {
       await barrier.sync()
       const known = await knownLogs(marks, corestore, existed, tied, idOf(keyPair.publicKey))
       await marks.begin()
-      return new Store(options, corestore, keyPair, marks, barrier, known)
+      const store = new Store(options, corestore, keyPair, marks, barrier, known)
+      await store.reserve.open()
+      return store
     } catch (error) {
       for (const each of [corestore, ...opened]) await each.close().catch(() => {})
       throw openingError(error, directory)
@@ -218,6 +227,7 @@ export class Store implements OwnLogs {
    * @param generation above every one that this log ever had: nextGeneration()
    */
   async begin(name: LogName, generation: number): Promise<HyperLog> {
+    await this.reserve.take(0)
     const log = await this.#openOwn(name, generation)
     if (log.length > 0) {
       throw new KVSwarmError(
@@ -261,7 +271,10 @@ export class Store implements OwnLogs {
       writable: false,
       allowFork: false
     })
-    const log = await HyperLog.open(name, generation, core)
+    const log = await HyperLog.open(name, generation, core, {
+      isShort: () => this.reserve.room === 'low',
+      failed: (error) => this.onFailure(error)
+    })
     // By its name it is found again when it is to be deleted.
     if (log.length === 0 && !this.readOnly) await tag(core, name, generation)
     return log
@@ -312,6 +325,7 @@ export class Store implements OwnLogs {
     await Promise.allSettled(this.#deleting.values())
     await this.#reclaimer.close()
     let failure: unknown = null
+    this.reserve.close()
     try {
       await this.#corestore.close()
     } catch (error) {
@@ -362,7 +376,9 @@ export class Store implements OwnLogs {
     if (this.#barrier === null) return await HyperLog.open(name, generation, core)
     return await HyperLog.openOwn(name, generation, core, {
       barrier: this.#barrier,
-      sync: this.#durability === 'sync' || name.kind !== 'outbox'
+      sync: this.#durability === 'sync' || name.kind !== 'outbox',
+      reserve: this.reserve,
+      failed: (error) => this.onFailure(error)
     })
   }
 

@@ -425,11 +425,11 @@ export class Writer {
     }
     const id = encodeFlushId({ request, operations: operations.length, parts })
     if (failure === null) return { id, operations: operations.length, parts }
-    if (isKVSwarmError(failure, 'IO_ERROR')) {
-      throw new KVSwarmError('IO_ERROR', failure.message, {
+    if (isUncertain(failure)) {
+      throw new KVSwarmError(failure.code, failure.message, {
         hint: `${failure.hint}; what was written may be on disk all the same, and is then applied after a restart`,
         cause: failure,
-        data: { uncertain: true }
+        data: { ...failure.data, uncertain: true }
       })
     }
     if (parts.length === 0) throw failure
@@ -662,6 +662,12 @@ export class Writer {
         channel.measuring = false
       })
   }
+}
+
+/** The disk failed under an append. What was refused before is certain: it is not there. */
+function isUncertain(error: unknown): error is KVSwarmError {
+  if (!isKVSwarmError(error, 'IO_ERROR', 'DISK_FULL', 'DATADIR_DAMAGED')) return false
+  return error.data['refused'] !== true
 }
 
 function notWriter(node: NodeId, epoch: number): KVSwarmError {

@@ -13,9 +13,9 @@ test('backup while the directory is written to: all that was on disk before is i
   cleanup(t, () => kv.close())
   await kv.ready()
   const flushed: string[] = []
-  let writing = true
+  const writer = { stop: false }
   const loop = (async () => {
-    for (let i = 0; writing; i++) {
+    for (let i = 0; !writer.stop; i++) {
       for (let j = 0; j < 20; j++) kv.put(`key ${i} ${j}`, 'x'.repeat(j * 500))
       flushed.push((await kv.flush()).id)
     }
@@ -25,7 +25,7 @@ test('backup while the directory is written to: all that was on disk before is i
   const before = flushed.length
   const made = await run(['backup', '-d', lab.at('x'), folder])
   const after = flushed.length
-  writing = false
+  writer.stop = true
   await loop
   t.equal(made.code, 0, made.stderr)
   t.equal(made.stdout, '', 'nothing on stdout')
