@@ -170,6 +170,12 @@ export const controlRequestBytesMax: number = 16 * 1024 * 1024
 export const capacityMin = 0.000001
 export const capacityMax = 1_000_000_000
 
+/** An inbox's log that closes again and again is opened again after this, twice as long each time … */
+export const reopenBackoffMinMs = 100
+export const reopenBackoffMaxMs = 10_000
+/** … until it has stayed open for so long. */
+export const reopenQuietMs = 10_000
+
 /**
  * Kept free on the disk of the data directory: two tables of 64 MiB that are being written, the 70 MiB that the store
  * sets aside for its next log, and the same again; on a small disk this share of it.

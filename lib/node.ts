@@ -137,6 +137,10 @@ export class LocalEngine implements Engine {
       const state = await StateFile.open(directory, store.nodeId, readOnly)
       const engine = new LocalEngine(options, store, state)
       store.onFailure = (error) => engine.#failed(error)
+      store.onForked = ({ kind }, generation) =>
+        engine.#warn(
+          `this node's ${kind} (generation ${generation}) was forked: another copy of its data directory is or was in use; restarted, it goes on as a new generation, and what the other version has is not part of it`
+        )
       store.reserve.onChange(() => engine.#roomChanged())
       await engine.#openOrgans()
       return engine

@@ -3,10 +3,11 @@
  *
  * Invariants:
  * - at most generationsOpenMax are open (or opening, or closing) at a time, whatever the writer announces;
- * - a log is never opened again before it is closed;
+ * - a log is never opened again before it is closed; one that closes by itself again and again, later each time;
  * - a log that its writer has forked is read here, but not replicated any more;
  * - a log is deleted only when nobody has it open.
  */
+import { reopenBackoffMaxMs, reopenBackoffMinMs, reopenQuietMs } from '../../config/limits.ts'
 import type { Log } from '../ports.ts'
 import { generationsOpenMax } from '../protocol/intake.ts'
 
@@ -44,6 +45,10 @@ export class InboxLogs {
   readonly #forked = new Set<number>()
   /** To be deleted, as soon as they are closed. */
   readonly #going = new Set<number>()
+  /** How often in a row a log has closed by itself, and since when it was open. */
+  readonly #closes = new Map<number, { count: number; openedAt: number }>()
+  /** Not to be opened yet. */
+  readonly #waiting = new Map<number, NodeJS.Timeout>()
   #closed = false
 
   constructor(environment: InboxLogsEnvironment) {
@@ -77,6 +82,7 @@ export class InboxLogs {
   /** The cursor is in this generation: earlier ones are of no concern any more. */
   passed(generation: number): void {
     for (const forked of this.#forked) if (forked < generation) this.#forked.delete(forked)
+    for (const old of this.#closes.keys()) if (old < generation) this.#closes.delete(old)
   }
 
   /** Closes the log if it is open, and deletes what is here of the generation. */
@@ -97,7 +103,10 @@ export class InboxLogs {
       if (!needed.includes(generation)) this.#drop(generation, opened)
     }
     for (const generation of needed) {
-      const busy = this.#opening.has(generation) || this.#closing.has(generation)
+      const busy =
+        this.#opening.has(generation) ||
+        this.#closing.has(generation) ||
+        this.#waiting.has(generation)
       if (busy || this.#opened.has(generation)) continue
       const count = this.#opened.size + this.#opening.size + this.#closing.size
       if (count >= generationsOpenMax) return
@@ -107,6 +116,7 @@ export class InboxLogs {
 
   async close(): Promise<void> {
     this.#closed = true
+    for (const timer of this.#waiting.values()) clearTimeout(timer)
     for (const [generation, opened] of this.#opened) this.#drop(generation, opened)
     await Promise.all(this.#closing.values())
   }
@@ -120,6 +130,8 @@ export class InboxLogs {
       const opened: OpenLog = { log, held: 0, firstMissing, stops: [] }
       this.#opened.set(generation, opened)
       if (this.#going.has(generation)) return this.#drop(generation, opened)
+      const closes = this.#closes.get(generation)
+      if (closes) closes.openedAt = performance.now()
       opened.stops.push(
         log.onChange(() => this.#environment.changed()),
         log.onEnd((reason) => this.#ended(generation, opened, reason))
@@ -142,8 +154,26 @@ export class InboxLogs {
       if (this.#forked.has(generation)) return
       this.#forked.add(generation)
       this.#environment.forked(generation)
+    } else {
+      this.#backOff(generation)
     }
     this.#drop(generation, opened)
+  }
+
+  /** The first time it is opened again at once. */
+  #backOff(generation: number): void {
+    const before = this.#closes.get(generation)
+    const isQuiet = before === undefined || performance.now() - before.openedAt >= reopenQuietMs
+    const count = isQuiet ? 1 : before.count + 1
+    this.#closes.set(generation, { count, openedAt: performance.now() })
+    if (count === 1) return
+    const wait = Math.min(reopenBackoffMinMs * 2 ** Math.min(count - 2, 16), reopenBackoffMaxMs)
+    const timer = setTimeout(() => {
+      this.#waiting.delete(generation)
+      if (!this.#closed) this.#environment.changed()
+    }, wait)
+    timer.unref()
+    this.#waiting.set(generation, timer)
   }
 
   #drop(generation: number, opened: OpenLog): void {

@@ -78,6 +78,8 @@ export class Inbox {
   #stopped: string | null = null
   /** Why its log cannot be read. */
   #fault: string | null = null
+  /** Its outbox was forked before what its next generation continues: nothing more of it can ever be applied. */
+  #lost = false
   /** A block that was read and did not fit into a batch. */
   #peeked: ReadyBlock | null = null
   /** Results of this log that the index holds: of operations whose writer has not seen yet what became of them. */
@@ -142,7 +144,7 @@ export class Inbox {
 
   /** Why the log stands still; null: it does not. */
   get stopped(): string | null {
-    const forked = this.#logs.forked === null ? null : forkedReason
+    const forked = this.#lost ? lostReason : this.#logs.forked === null ? null : forkedReason
     return this.#stopped ?? forked ?? this.#fault ?? this.#environment.fullReason?.() ?? null
   }
 
@@ -154,7 +156,7 @@ export class Inbox {
   /** The writer has signed that this is its outbox's generation. */
   announce(generation: number): void {
     const { newest } = this.#links
-    if (newest !== null && generation <= newest) return
+    if (this.#lost || (newest !== null && generation <= newest)) return
     this.#links.announce(generation)
     this.work()
   }
@@ -196,6 +198,7 @@ export class Inbox {
   authorise(): void {
     this.#authorised = true
     this.#cutOff = null
+    this.#lost = false
     this.work()
   }
 
@@ -342,7 +345,8 @@ export class Inbox {
     const next = this.#plan()
     if (next.chain !== null) this.#links.retain(next.chain)
     this.#answer(next)
-    this.#logs.use(next.needed, this.#authorised)
+    this.#judgeFork(next)
+    this.#logs.use(this.#lost ? stillNeeded(next) : next.needed, this.#authorised)
     this.#fetch(next)
     if (next.apply) this.#environment.ready()
     if (next.done && this.#links.applied(this.#applied)) this.#again = true
@@ -396,7 +400,19 @@ export class Inbox {
 
   #mayFetch(generation: number): boolean {
     const hasRoom = (this.#environment.fullReason?.() ?? null) === null
-    return hasRoom && this.#authorised && !this.#logs.isForked(generation)
+    return hasRoom && this.#authorised && !this.#lost && !this.#logs.isForked(generation)
+  }
+
+  /**
+   * No block of a forked log is taken in any more. So when the generation behind it continues more of it than is held
+   * here, the way on is closed for ever, since none is skipped: the writer counts as removed, at once and for every
+   * later start. What is held is applied; nothing else of it is opened, fetched or kept.
+   */
+  #judgeFork({ fetch, chain }: Plan): void {
+    if (this.#lost || fetch === null || chain === null) return
+    if (!this.#logs.isForked(fetch.generation) || chain.at(-1) === fetch.generation) return
+    this.#lost = true
+    this.#environment.warn(`the outbox of writer ${this.writer} stands still: ${lostReason}`)
   }
 
   #arrived(generation: number, block: number, data: Uint8Array): void {
@@ -438,6 +454,14 @@ export class Inbox {
 
 const forkedReason =
   'its outbox was forked: two versions were signed; what was acknowledged of it is applied, no more is taken in'
+
+const lostReason =
+  'its outbox was forked, and goes on from a version that is not held here: the writer counts as removed; it can write again as a new node'
+
+/** Of a log that no more is fetched of: what is still to be applied. */
+function stillNeeded({ apply }: Plan): number[] {
+  return apply === null ? [] : [apply.generation]
+}
 
 /** Ours, not the writer's: nothing can be answered for any more. */
 function isStorageFailure(error: unknown): boolean {

@@ -26,6 +26,8 @@ export interface Durable {
   readonly reserve: Reserve
   /** An append failed below: what is on disk is uncertain, and the node must stop. */
   readonly failed: (error: KVSwarmError) => void
+  /** Another version of it is signed with our key: it is over. */
+  readonly forked: () => void
 }
 
 /** The disk as a log of a peer needs it. */
@@ -264,7 +266,8 @@ function watch(
 }
 
 /** Refuses what the disk has no room for, before anything of it is written; tells of what fails all the same. */
-function bound({ core, name }: HyperLog, { reserve, failed }: Durable): void {
+function bound({ core, name }: HyperLog, { reserve, failed, forked }: Durable): void {
+  core.once('conflict', forked)
   const append = core.append.bind(core)
   core.append = async (blocks) => {
     const list = Array.isArray(blocks) ? blocks : [blocks]

@@ -69,6 +69,8 @@ export class Store implements OwnLogs {
   onFailure: (error: KVSwarmError) => void = () => {}
   /** How the last session ended; null when the marks were missing or damaged. */
   readonly last: LastSession | null
+  /** Called when two versions of a log of ours were seen: a copy of this directory is in use as well. */
+  onForked: (name: LogName, generation: number) => void = () => {}
   readonly #known: Map<string, number[]>
   readonly #reclaimer: Reclaimer
   /** Generations that are being deleted; none is opened again before that is done. */
@@ -378,7 +380,14 @@ export class Store implements OwnLogs {
       barrier: this.#barrier,
       sync: this.#durability === 'sync' || name.kind !== 'outbox',
       reserve: this.reserve,
-      failed: (error) => this.onFailure(error)
+      failed: (error) => this.onFailure(error),
+      forked: () => {
+        // Nobody takes any more of it, and the storage library forgets that at its end (measured).
+        this.#marks?.seal([{ name, generation }]).catch((error: unknown) => {
+          this.onFailure(storageError(error, 'sealing a forked log'))
+        })
+        this.onForked(name, generation)
+      }
     })
   }
 
