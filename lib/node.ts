@@ -145,7 +145,7 @@ export class LocalEngine implements Engine {
       await engine.#openOrgans()
       return engine
     } catch (error) {
-      await store.close()
+      await store.close().catch(() => {})
       throw wrapped(error, `opening ${directory}`)
     }
   }

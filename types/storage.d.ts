@@ -49,7 +49,9 @@ declare module 'hypercore' {
       hasSession(): boolean
       readonly bitfield: { get(index: number): boolean; firstUnset(from: number): number }
       readonly state: SessionState
-      readonly storage: unknown
+      readonly storage: {
+        read(...given: unknown[]): { getBlock(index: number): Promise<unknown> }
+      }
       readonly closed: boolean
       close(): Promise<void>
     }

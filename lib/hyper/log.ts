@@ -13,7 +13,7 @@ import type { WaitOptions, Log } from '../ports.ts'
 import type { LogName } from '../types.ts'
 import { KVSwarmError, messageOf } from '../errors.ts'
 import type { Barrier } from './barrier.ts'
-import { diskError } from './disk-errors.ts'
+import { diskError, troubleOf } from './disk-errors.ts'
 import type { Mark } from './marks.ts'
 import { checkInternals } from './replication.ts'
 import type { Reserve } from './reserve.ts'
@@ -77,6 +77,7 @@ export class HyperLog implements Log {
     checked = true
     core.setMaxListeners(0)
     if (!core.writable) watch(core.core, name, failed)
+    watchReads(core.core, name, failed)
     return new HyperLog(name, generation, core, isShort)
   }
 
@@ -87,7 +88,8 @@ export class HyperLog implements Log {
     core: Hypercore,
     durable: Durable
   ): Promise<HyperLog> {
-    const log = await HyperLog.open(name, generation, core)
+    const { failed } = durable
+    const log = await HyperLog.open(name, generation, core, { isShort: () => false, failed })
     if (!core.writable) {
       throw new KVSwarmError(
         'INTERNAL',
@@ -262,6 +264,32 @@ function watch(
       if (!ended) failed(storageError(error, `storing a block of an ${kind} log`))
       throw error
     }
+  }
+}
+
+const watchedReads = new WeakSet<object>()
+
+/** Tells when a block is damaged: replication ends the connection of whoever asked for it, again and again. */
+function watchReads(
+  { storage }: Hypercore['core'],
+  { kind }: LogName,
+  failed: (error: KVSwarmError) => void
+): void {
+  if (watchedReads.has(storage)) return
+  watchedReads.add(storage)
+  const read = storage.read.bind(storage)
+  storage.read = (...given) => {
+    const batch = read(...given)
+    const getBlock = batch.getBlock.bind(batch)
+    batch.getBlock = (index) => {
+      const block = getBlock(index)
+      block.catch((error: unknown) => {
+        if (troubleOf(error) !== 'damaged') return
+        failed(storageError(error, `reading block ${index} of an ${kind} log`))
+      })
+      return block
+    }
+    return batch
   }
 }
 

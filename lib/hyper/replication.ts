@@ -83,6 +83,8 @@ const coreShape: Readonly<Record<string, Kind>> = {
   closed: 'boolean',
   'state.length': 'number',
   'state.fork': 'number',
+  'state.flush': 'function',
+  'storage.read': 'function',
   // frozen is set on it when a fork is seen, and absent from a header that was read from disk
   header: 'object',
   'replicator.peers': 'object',

@@ -13,7 +13,7 @@ test('a log that closes at once is opened again at once, then later each time', 
       opened.push(performance.now())
       const log: Log = new FakeLog(outbox, generation)
       log.onEnd = (listener) => {
-        queueMicrotask(() => listener('closed'))
+        setImmediate(() => listener('closed'))
         return () => {}
       }
       return log

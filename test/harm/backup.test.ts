@@ -83,7 +83,7 @@ test('a writer is restored from before what its storage node holds: nothing is l
   await x.set('a', 'before', { receipt: true })
   const folder = tmpdir(t)
   await backup(swarm.path('w0'), join(folder, 'backup'))
-  // Behind the backup: some is applied, and some is acknowledged only.
+  // Behind the backup.
   await x.set('b', 'after', { receipt: true })
   await x.set('a', 'after', { receipt: true })
   await x.close()

@@ -5,7 +5,9 @@ import test from 'tape'
 import { isKVSwarmError, KVSwarmError } from '../../lib/errors.ts'
 import { Store } from '../../lib/hyper/store.ts'
 import type { LogName } from '../../lib/types.ts'
+import { until } from '../helpers/events.ts'
 import { tmpdir } from '../helpers/tmp.ts'
+import { makePair } from './pair.ts'
 import { makeTemplates, settle, type Template } from './templates.ts'
 
 async function failure(promise: Promise<unknown>): Promise<KVSwarmError> {
@@ -157,3 +159,30 @@ async function statusOf(kv: {
   await kv.close()
   return outboxes
 }
+
+test('a block that cannot be read when it is to be delivered: the writer stops and says so', async (t) => {
+  const folders = { s: join(tmpdir(t), 's'), x: join(tmpdir(t), 'x') }
+  const { open } = await makePair(t, folders)
+  const first = open('x')
+  for (let i = 0; i < 8; i++) await first.set(`key ${i}`, `${i}`.repeat(50_000))
+  await first.close()
+  // Opening moves the write-ahead log into tables.
+  const second = open('x')
+  await second.ready()
+  await second.close()
+  const db = join(folders.x, 'db')
+  const blob = readdirSync(db).find((name) => name.endsWith('.blob'))
+  t.ok(blob, 'large blocks lie in files of their own')
+  const bytes = readFileSync(join(db, blob ?? ''))
+  const at = bytes.lastIndexOf('4'.repeat(1000))
+  bytes[at] = (bytes[at] ?? 0) ^ 1
+  writeFileSync(join(db, blob ?? ''), bytes)
+  const errors: KVSwarmError[] = []
+  const x = open('x')
+  x.on('error', (error) => errors.push(error))
+  await x.ready()
+  await open('s').listen()
+  await x.connect()
+  await until(() => errors.length > 0, { what: 'the damage to be told' })
+  t.equal(errors[0]?.code, 'DATADIR_DAMAGED', errors[0]?.message)
+})
