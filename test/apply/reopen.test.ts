@@ -21,6 +21,8 @@ test('a log that closes at once is opened again at once, then later each time', 
     changed: () => logs.use([5], true),
     forked: () => t.fail('no fork'),
     openFailed: (error) => t.error(error),
+    delete: () => Promise.resolve(),
+    deleteFailed: () => {},
     closeFailed: (error) => t.error(error)
   })
   logs.use([5], true)
