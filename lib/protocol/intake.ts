@@ -129,6 +129,8 @@ function endOf(intake: Intake, chain: readonly number[], at: number, whole: bool
     // What continues it is not known: nothing more of it is fetched for now.
     named = 0
   }
+  // Its writer has deleted it: an index that was restored from before that has what it has.
+  if (intake.oldest !== null && generation < intake.oldest) named = 0
   const applied = intake.applied?.generation === generation ? intake.applied.length : 0
   const end = named === null ? (state?.length ?? 0) : Math.max(named, state?.held ?? 0, applied)
   const { cutOff } = intake

@@ -55,6 +55,20 @@ export function goOn(newest: {
   return { append: true, next: null }
 }
 
+/**
+ * Whether the next generation is begun although nothing is written. A generation that was announced can be lost, by
+ * a power cut without syncs or a restore: the storage node then waits for its first block and takes in nothing of
+ * those before it, until it hears of a later one.
+ * @param newest the newest generation that has a block, when it is not appended to
+ */
+export function shouldContinue(newest: {
+  readonly whole: boolean
+  /** The storage node has applied all that is here of it. */
+  readonly receipted: boolean
+}): boolean {
+  return !newest.whole && !newest.receipted
+}
+
 /** What is known of the numbers of an outbox's generations. */
 export interface Numbers {
   /** What the end of the newest generation names; null: it was not ended. */

@@ -15,7 +15,7 @@ import { rotateLookMs } from '../../config/limits.ts'
 import { assert } from '../assert.ts'
 import { KVSwarmError } from '../errors.ts'
 import type { Log, OwnGeneration, OwnLogs } from '../ports.ts'
-import { coverage, goOn, numberToBegin, runsOf } from '../protocol/outbox.ts'
+import { coverage, goOn, numberToBegin, runsOf, shouldContinue } from '../protocol/outbox.ts'
 import {
   deletable,
   rotationLimits,
@@ -369,7 +369,8 @@ export class Outbox {
 
   async #rotateIfDue(receipted: boolean): Promise<void> {
     const log = this.#current
-    if (this.#closed || log === null || performance.now() < this.#rotateAfter) return
+    if (this.#closed || performance.now() < this.#rotateAfter) return
+    if (log === null) return await this.#continueIfDue(receipted)
     const { bytes, generation } = log
     const quietMs = performance.now() - this.#appendedAt
     const asked = this.#asked === generation
@@ -390,6 +391,22 @@ export class Outbox {
     // Whatever comes now, nothing is appended to it any more.
     this.#current = null
     this.#next = next
+    await this.#continue()
+  }
+
+  async #continueIfDue(receipted: boolean): Promise<void> {
+    const newest = this.#generations.at(-1)
+    if (!newest || !shouldContinue({ whole: newest.whole, receipted })) return
+    try {
+      await this.#continue()
+    } catch (error) {
+      this.#rotateAfter = performance.now() + rotateLookMs
+      this.#environment.rotationFailed(this, error)
+    }
+  }
+
+  /** Begins the next generation before anything is to be written to it. */
+  async #continue(): Promise<void> {
     const begun = await this.#begin()
     try {
       await begun.append(this.#firstBlocks(this.#epoch))

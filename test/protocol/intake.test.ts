@@ -172,6 +172,19 @@ const scripts: [string, Intake, string][] = [
     'logs [5] head - fetch 5:1-3 apply 5:0-1 acked 5:1'
   ],
   [
+    "the rest of the cursor's generation is deleted at its writer: it goes on with the oldest one",
+    intake({
+      newest: 9,
+      oldest: 9,
+      applied: { generation: 7, length: 4 },
+      generations: [
+        [7, { length: 8, held: 4, continues: null }],
+        [9, { length: 3, held: 3, continues: { generation: 7, length: 8 } }]
+      ]
+    }),
+    'logs [7,9] head - fetch - apply 9:0-3 acked 9:3'
+  ],
+  [
     'all is applied',
     intake({
       newest: 5,
