@@ -24,6 +24,7 @@ async function open(
     seen: () => null,
     mark: () => ({ configHash: '0'.repeat(64), lengths: [] }),
     begun: () => {},
+    appended: () => {},
     rotationFailed: (_, error) => t.fail(String(error))
   })
   const end = async (): Promise<void> => {
