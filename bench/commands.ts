@@ -30,6 +30,8 @@ export interface OpenOrder {
   /** Address to bind to. */
   readonly host: string
   readonly durability: 'sync' | 'os'
+  /** Serves other handles of the directory. @default false */
+  readonly shared?: boolean
 }
 
 export interface StartOrder {
@@ -57,6 +59,25 @@ export interface WriteTimes {
   readonly durableMs: number[]
   readonly ackMs: number[]
   readonly receiptMs: number[]
+}
+
+export interface FlushOrder {
+  /** Flushers at a time; each puts one key and flushes it, again and again. */
+  readonly flushers: number
+  /** Flushes of all together. */
+  readonly count: number
+  /** Number of the first key. */
+  readonly first: number
+  readonly valueBytes: number
+  /** The directory, when each flusher has a handle of its own (and goes through the control socket). */
+  readonly handles: string | null
+}
+
+/** Milliseconds of each flush() and of all together; syncs are those of the disk meanwhile. */
+export interface FlushTimes {
+  readonly totalMs: number
+  readonly ms: number[]
+  readonly syncs: number
 }
 
 export interface ReadTimes {
@@ -114,7 +135,7 @@ async function opened(order: OpenOrder): Promise<KVSwarm> {
     ...(order.config === null ? {} : { config: Config.parse(order.config) }),
     network: hyperswarmNetwork({ bootstrap: [order.bootstrap], host: order.host }),
     durability: order.durability,
-    coordination: 'single',
+    coordination: order.shared ? 'auto' : 'single',
     timeout: patienceMs
   })
   node.on('warning', (message) => process.stderr.write(`warning: ${message}\n`))
@@ -208,6 +229,32 @@ async function write(order: WriteOrder): Promise<WriteTimes> {
   return { totalMs: performance.now() - start, durableMs, ackMs, receiptMs }
 }
 
+async function flush(order: FlushOrder): Promise<FlushTimes> {
+  const { flushers, count, first, valueBytes, handles } = order
+  const stores = Array.from({ length: flushers }, () =>
+    handles === null ? node() : new KVSwarm({ storage: handles, timeout: patienceMs })
+  )
+  await Promise.all(stores.map((store) => store.ready()))
+  const ms: number[] = []
+  const before = (await node().status()).barrier.syncs
+  const start = performance.now()
+  let next = first
+  const line = async (store: KVSwarm): Promise<void> => {
+    while (next < first + count) {
+      const n = next++
+      const from = performance.now()
+      void store.put(keyOf(n), valueOf(n, valueBytes))
+      await store.flush()
+      ms.push(performance.now() - from)
+    }
+  }
+  await Promise.all(stores.map(line))
+  const totalMs = performance.now() - start
+  const { syncs } = (await node().status()).barrier
+  if (handles !== null) await Promise.all(stores.map((store) => store.close()))
+  return { totalMs, ms, syncs: syncs - before }
+}
+
 function deviceBytes(): number {
   for (const line of readFileSync('/proc/net/dev', 'utf8').split('\n')) {
     const [name = '', ...counts] = line.trim().split(/[:\s]+/)
@@ -270,6 +317,8 @@ export interface Commands {
   open(order: OpenOrder): Promise<string>
   start(order: StartOrder): Promise<void>
   write(order: WriteOrder): Promise<WriteTimes>
+  /** Flushes to the disk of this machine alone. */
+  flush(order: FlushOrder): Promise<FlushTimes>
   read(order: ReadOrder): Promise<ReadTimes>
   /** Gets the keys, so many at a time; resolves with the milliseconds for all. */
   readMany(order: { readonly keys: readonly number[]; readonly inFlight: number }): Promise<number>
@@ -301,6 +350,7 @@ export const commands: Commands = {
   open,
   start,
   write,
+  flush,
   read,
   readMany,
   status: () => node().status(),
