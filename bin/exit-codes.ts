@@ -42,6 +42,7 @@ const codes: Partial<Record<ErrorCode, number>> = {
   FLUSH_UNKNOWN: exitCodes.usage,
   TIMEOUT: exitCodes.noAnswer,
   OWNER_UNREACHABLE: exitCodes.noAnswer,
+  QUEUE_FULL: exitCodes.noAnswer,
   NOT_CONNECTED: exitCodes.noAnswer,
   NOT_AUTHORISED: exitCodes.notAllowed,
   NOT_WRITER: exitCodes.notAllowed,

@@ -15,6 +15,7 @@ import type {
   Status,
   TailEvent,
   WaitOptions,
+  WriteOptions,
   WriteRequest
 } from '../../lib/ports.ts'
 import type { Entry, FlushResult } from '../../lib/types.ts'
@@ -116,7 +117,7 @@ export class FakeEngine implements Engine {
 
   async write(
     { request, operations }: WriteRequest,
-    options: WaitOptions & { readonly ack?: boolean; readonly receipt?: boolean } = {}
+    options: WriteOptions = {}
   ): Promise<FlushResult> {
     const id = Buffer.from(request).toString('hex')
     const known = this.#results.get(id)

@@ -281,3 +281,44 @@ test('a random mix of handles that open, write and close: nothing is lost or dou
   await Promise.all(Array.from({ length: 6 }, (_, name) => live(name)))
   t.deepEqual(writesIn(directory).toSorted(), told.toSorted(), `${told.length} writes`)
 })
+
+test('waits for receipts, however many, leave connections for everything else', async (t) => {
+  const directory = tmpdir(t)
+  const engine = new FakeEngine(directory, null)
+  await open(t, directory, { openEngine: async () => engine })
+  const b = await open(t, directory)
+  const aborter = new AbortController()
+  const waits = Array.from({ length: 80 }, (_, n) =>
+    codeOf(b.receipt(`r${n}`, { timeout: Infinity, signal: aborter.signal }))
+  )
+  await until(() => engine.waiting.size >= 64, { what: '64 receipts at the holder' })
+  await b.write({ request: request(), operations: [put('k', 'v')] }, { timeout: 5_000 })
+  t.deepEqual(await all(b.list({}, { timeout: 5_000 })), ['k'], 'served meanwhile')
+  aborter.abort()
+  t.ok((await Promise.all(waits)).every((code) => code === 'ABORTED'))
+})
+
+test('a tail, and what a write asks of the queue, cross the socket', async (t) => {
+  const directory = tmpdir(t)
+  const spy = new FakeEngine(directory, null)
+  const asked: unknown[] = []
+  const write = spy.write.bind(spy)
+  spy.write = async (request, options = {}) => {
+    asked.push([options.onFull, options.calls])
+    return await write(request, options)
+  }
+  await open(t, directory, { openEngine: async () => spy })
+  const b = await open(t, directory)
+  await b.write({ request: request(), operations: [put('k', 'v')] }, { onFull: 'reject', calls: 7 })
+  t.deepEqual(asked, [['reject', 7]])
+  for (const follow of [false, true]) {
+    const events: string[] = []
+    for await (const event of b.tail(null, { follow })) {
+      if (event.type === 'put') events.push(`put ${Buffer.from(event.entry.key).toString()}`)
+      else if (event.type === 'bookmark') events.push(`bookmark ${event.bookmark}`)
+      else events.push(event.type)
+    }
+    t.deepEqual(events, ['reset', 'put k', 'bookmark k', 'del'])
+  }
+  t.equal(await codeOf(all(b.tail('bad') as AsyncIterable<never>)), 'INVALID_ARGUMENT')
+})
