@@ -113,8 +113,9 @@ export class Writer {
   #appending: Promise<unknown> = Promise.resolve()
   /** Looks after outboxes that are quiet. */
   readonly #looking: NodeJS.Timeout
-  /** While somebody waits for room: ends looking for receipts. */
-  #unwatch: (() => void)[] = []
+  /** While somebody waits for room: where receipts are looked for, and what ends that. */
+  readonly #watched = new Map<Channel, () => void>()
+  #roomWanted = false
   #calls = 0
   #groupedBatches = 0
   #marked = 0
@@ -298,6 +299,7 @@ export class Writer {
       { timeout, signal, onFull },
       () => this.#append(request, { signal, calls })
     )
+    this.#calls += calls
     return result
   }
 
@@ -331,13 +333,20 @@ export class Writer {
     return { bytes, blocks }
   }
 
-  /** While somebody waits for room, receipts are looked for. */
-  #makeRoom(waiting: boolean): void {
-    for (const end of this.#unwatch.splice(0)) end()
-    if (!waiting) return
-    for (const channel of this.#channels.values()) {
-      if (channel.backlog.blocks > 0) this.#unwatch.push(this.#watch(channel))
+  /** While somebody waits for room, receipts are looked for, also of what is appended meanwhile. */
+  #makeRoom(wanted: boolean): void {
+    this.#roomWanted = wanted
+    if (wanted) {
+      for (const channel of this.#channels.values()) this.#lookForRoom(channel)
+      return
     }
+    for (const end of this.#watched.values()) end()
+    this.#watched.clear()
+  }
+
+  #lookForRoom(channel: Channel): void {
+    if (!this.#roomWanted || channel.backlog.blocks === 0 || this.#watched.has(channel)) return
+    this.#watched.set(channel, this.#watch(channel))
   }
 
   #append(
@@ -392,14 +401,15 @@ export class Writer {
     if (!config.isWriter && earlier.size < channels.length) {
       throw notWriter(this.#environment.node, config.epoch)
     }
-    this.#calls += calls
-    const appends = channels.map(async ({ outbox, backlog }) => {
+    const appends = channels.map(async (channel) => {
+      const { outbox, backlog } = channel
       const found = earlier.get(outbox.owner)
       if (found) return found
       const places = groups.get(outbox.owner) ?? []
       const mine = places.map((place) => operations[place] as Operation)
       const part = await outbox.append({ request, operations: mine, epoch: config.epoch, calls })
       backlog.add(part, weightOf(mine).bytes)
+      this.#lookForRoom(channel)
       return part
     })
     return { groups, appends }
