@@ -303,8 +303,8 @@ test('a tail, and what a write asks of the queue, cross the socket', async (t) =
   const spy = new FakeEngine(directory, null)
   const asked: unknown[] = []
   const write = spy.write.bind(spy)
-  spy.write = async (request, options = {}) => {
-    asked.push([options.onFull, options.calls])
+  spy.write = async (request, options) => {
+    asked.push([options?.onFull, options?.calls])
     return await write(request, options)
   }
   await open(t, directory, { openEngine: async () => spy })

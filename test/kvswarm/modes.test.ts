@@ -122,7 +122,7 @@ test('group: full, or old, or flushed; one that is alone does not wait', async (
   t.deepEqual(engine.calls, ['write alone=1', 'write alone=2'])
   const two = [kv.put('a', 1), kv.put('b', 1)]
   await new Promise((resolve) => {
-    setTimeout(resolve, 20)
+    setImmediate(resolve)
   })
   t.equal(engine.calls.length, 2, 'two wait for a third')
   await Promise.all([...two, kv.put('c', 1)])

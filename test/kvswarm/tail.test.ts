@@ -106,13 +106,16 @@ test('tail that follows: a copy that is made of it is the store, whatever was wr
         }
       })()
     )
+    const flushes = new Set<string>()
     for (let n = 0; n < 60; n++) {
       const key = `k${random.int(0, 12)}`
       if (random.int(0, 3) === 0) x.del(key)
       else void x.put(key, n)
-      if (random.int(0, 4) === 0) await x.flush()
+      if (random.int(0, 4) === 0) flushes.add((await x.flush()).id)
     }
-    await x.flush({ receipt: true })
+    flushes.add((await x.flush()).id)
+    flushes.delete('')
+    for (const id of flushes) await x.receipt(id)
     const state: [string, unknown][] = []
     for await (const { key, value } of (storage[0] as KVSwarm).list({}, { fresh: true })) {
       state.push([String(key), value])
@@ -120,10 +123,15 @@ test('tail that follows: a copy that is made of it is the store, whatever was wr
     const text = JSON.stringify(state)
     const same = (): boolean =>
       JSON.stringify([...copy].toSorted(([a], [b]) => (a < b ? -1 : 1))) === text
-    await until(same, { what: `the copy to be ${text}` })
+    const ended = following.then((code) => t.equal(code, 'ABORTED', 'it ends by the signal alone'))
+    const what = (): string =>
+      `the copy to be ${text}, is ${JSON.stringify([...copy].toSorted(([a], [b]) => (a < b ? -1 : 1)))}`
+    await until(same, { timeoutMs: 20_000, what: 'the copy to be the store' }).catch((error) =>
+      t.fail(`${String(error)}: ${what()}`)
+    )
     t.pass(`${state.length} keys, the same`)
     aborter.abort()
-    t.equal(await following, 'ABORTED')
+    await ended
   }
   const aborter = new AbortController()
   const aborted = codeOf(page(y, null, { follow: true, signal: aborter.signal }))
