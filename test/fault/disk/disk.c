@@ -1,11 +1,12 @@
 /*
  * Loaded before libc (LD_PRELOAD): writes down every change of the files below one folder, in the order in
  * which it happened over all processes, so that the state after a power cut at any moment can be made from
- * it (image.ts); and makes the disk slow.
+ * it (image.ts); and makes the disk slow, and the network lossy.
  *
  *   KVS_DISK_ROOT     the folder; files elsewhere are left alone
  *   KVS_DISK_JOURNAL  the journal, appended to with one writev for each record (the kernel orders them)
- *   KVS_DISK_CONTROL  two 32-bit numbers, mapped: microseconds that each sync and each write is held up
+ *   KVS_DISK_CONTROL  three 32-bit numbers, mapped: microseconds that each sync and each write is held up, and
+ *                     how many of 1000 datagrams are lost, each way; 1000 cuts the process off
  *
  * A write is noted when it is done. A sync is noted when it begins and when it is done: what was noted before
  * its beginning is on disk from its end on; nothing else is promised. Not followed: stdio streams (only
@@ -23,6 +24,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -56,7 +59,7 @@ __attribute__((constructor)) static void begin(void) {
   const char *slow = getenv("KVS_DISK_CONTROL");
   if (slow) {
     int fd = REAL(open)(slow, O_RDONLY | O_CLOEXEC);
-    void *at = fd < 0 ? MAP_FAILED : REAL(mmap)(0, 8, PROT_READ, MAP_SHARED, fd, 0);
+    void *at = fd < 0 ? MAP_FAILED : REAL(mmap)(0, 12, PROT_READ, MAP_SHARED, fd, 0);
     if (at == MAP_FAILED) abort();
     control = at;
   }
@@ -306,4 +309,76 @@ int mkdir(const char *path, mode_t mode) {
     note(MKDIR, now.st_ino, mode, 0, name, 0, 0, 0);
   }
   return result;
+}
+
+/* Datagrams: only those of IPv4; a unix socket is no network. */
+static int lost(void) {
+  static __thread uint32_t state;
+  if (!control || !control[2]) return 0;
+  if (!state) state = (uint32_t)(uintptr_t)&state ^ (uint32_t)getpid() ^ 0x9e3779b9u;
+  state ^= state << 13;
+  state ^= state >> 17;
+  state ^= state << 5;
+  return state % 1000 < control[2];
+}
+
+static int is_datagram(int fd) {
+  int value;
+  socklen_t size = sizeof value;
+  int saved = errno;
+  int found = getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &size) == 0 && value == SOCK_DGRAM;
+  size = sizeof value;
+  found = found && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &value, &size) == 0 && value == AF_INET;
+  errno = saved;
+  return found;
+}
+
+static int drops(int fd) { return control && control[2] && is_datagram(fd); }
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
+  if (drops(fd) && lost()) {
+    size_t size = 0;
+    for (size_t i = 0; i < message->msg_iovlen; i++) size += message->msg_iov[i].iov_len;
+    return size;
+  }
+  return REAL(sendmsg)(fd, message, flags);
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
+  struct msghdr before = *message;
+  for (;;) {
+    ssize_t n = REAL(recvmsg)(fd, message, flags);
+    if (n < 0 || !drops(fd) || !lost()) return n;
+    *message = before;
+  }
+}
+
+/* One by one: libuv takes a part for an answer. */
+int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags) {
+  if (!drops(fd)) return REAL(sendmmsg)(fd, messages, count, flags);
+  ssize_t n = count == 0 ? 0 : sendmsg(fd, &messages[0].msg_hdr, flags);
+  if (n < 0) return -1;
+  if (count) messages[0].msg_len = n;
+  return count ? 1 : 0;
+}
+
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout) {
+  if (!drops(fd)) return REAL(recvmmsg)(fd, messages, count, flags, timeout);
+  if (!count) return 0;
+  ssize_t n = recvmsg(fd, &messages[0].msg_hdr, flags);
+  if (n < 0) return -1;
+  messages[0].msg_len = n;
+  return 1;
+}
+
+/* libuv makes some of its calls this way. */
+long syscall(long number, ...) {
+  va_list list;
+  long a[6];
+  va_start(list, number);
+  for (int i = 0; i < 6; i++) a[i] = va_arg(list, long);
+  va_end(list);
+  if (number == SYS_sendmmsg) return sendmmsg(a[0], (struct mmsghdr *)a[1], a[2], a[3]);
+  if (number == SYS_recvmmsg) return recvmmsg(a[0], (struct mmsghdr *)a[1], a[2], a[3], (struct timespec *)a[4]);
+  return REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
