@@ -4,7 +4,7 @@
  */
 import type { Test } from 'tape'
 import { deadline } from '../helpers/events.ts'
-import { type Running, spawnSource } from '../helpers/process.ts'
+import { type Running, spawnProgram, spawnSource } from '../helpers/process.ts'
 import type { Random } from '../helpers/random.ts'
 import { Facts } from './load.ts'
 import type { Order } from './load-writer.ts'
@@ -12,6 +12,8 @@ import type { Site } from './site.ts'
 
 export const storageNames: readonly string[] = ['a', 'b', 'c']
 export const writerNames: readonly string[] = ['x', 'y', 'z']
+/** The program of a writer. */
+export const writerFile = 'test/e2e/load-writer.ts'
 /** Flushes without a receipt that a writer keeps under way. */
 const window = 24
 /** Tags of each writer, and of all together. */
@@ -46,14 +48,18 @@ export class Crowd {
   lookMs = 0
 
   readonly #load: Pick<Order, 'padding' | 'rotation'>
+  readonly #writerCommand: readonly string[] | null
 
+  /** @param writerCommand how to start a writer. @default from its source */
   constructor(
     t: Test,
     site: Site,
     random: Random,
-    load: Pick<Order, 'padding' | 'rotation'> = { padding: 0, rotation: {} }
+    load: Pick<Order, 'padding' | 'rotation'> = { padding: 0, rotation: {} },
+    writerCommand: readonly string[] | null = null
   ) {
     this.#load = load
+    this.#writerCommand = writerCommand
     this.#t = t
     this.#site = site
     this.#random = random
@@ -98,7 +104,10 @@ export class Crowd {
       tags: this.#tags.get(name) ?? [],
       ...this.#load
     }
-    return spawnSource(this.#t, 'test/e2e/load-writer.ts', [JSON.stringify(order)])
+    const argument = JSON.stringify(order)
+    return this.#writerCommand === null
+      ? spawnSource(this.#t, writerFile, [argument])
+      : spawnProgram(this.#t, [...this.#writerCommand, argument])
   }
 
   /** Takes in what the writers have told since. @throws when a node failed or ended by itself */

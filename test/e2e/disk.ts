@@ -26,11 +26,20 @@ export class Disk {
 
   /** Reads a directory, held or not, and calls `use`. */
   static async look<T>(directory: string, use: (disk: Disk) => Promise<T>): Promise<T> {
-    const store = await Store.open({ directory, durability: 'sync', readOnly: true })
+    const step = async <R>(what: string, run: () => Promise<R>): Promise<R> => {
+      try {
+        return await run()
+      } catch (error) {
+        throw new Error(`${what} of ${directory}: ${String(error)}`, { cause: error })
+      }
+    }
+    const store = await step('opening', () =>
+      Store.open({ directory, durability: 'sync', readOnly: true })
+    )
     try {
-      return await use(new Disk(store))
+      return await step('reading', () => use(new Disk(store)))
     } finally {
-      await store.close()
+      await step('closing', () => store.close())
     }
   }
 

@@ -22,6 +22,7 @@ test(`faults for ${minutes} min`, needs('gcc', 'libfaketime'), async (t) => {
     `${calls} calls on ${keys} keys (at most ${opsPerKeyMax} of one), ` +
       `${unknown} writes of unknown outcome, ${unknownApplied} of them applied`
   )
+  for (const line of result.shown) t.comment(line)
   t.deepEqual(faults.slice(0, 20), [], 'every promise was kept')
   t.ok(calls > 100 && unknown > 0, 'there was something to judge')
 })

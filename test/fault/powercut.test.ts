@@ -6,15 +6,20 @@
  *
  * time limit: 30 min
  */
+import { mkdirSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import test from 'tape'
+import { Store } from '../../lib/hyper/store.ts'
 import { privateDht } from '../helpers/dht.ts'
 import { needs } from '../helpers/needs.ts'
+import { commandLine, runProgram } from '../helpers/process.ts'
 import { random, type Random } from '../helpers/random.ts'
 import { tmpdir } from '../helpers/tmp.ts'
 import type { Checked } from './disk/check.ts'
 import { cutAll } from './disk/cuts.ts'
-import { buildDisk } from './disk/journal.ts'
-import { record, type RecordingOptions } from './disk/record.ts'
+import { cutModes, Disks, sameDevice } from './disk/image.ts'
+import { buildDisk, Journal, journalled, readJournal } from './disk/journal.ts'
+import { nodePath, record, type RecordingOptions } from './disk/record.ts'
 
 const cutsWanted = Number(process.env['KVSWARM_TEST_CUTS'] ?? 20)
 /** Cuts that share a recording. */
@@ -53,6 +58,49 @@ test(`${cutsWanted} power cuts`, needs('gcc'), async (t) => {
       'nothing that was told is lost, every store opens, all goes on'
     )
   }
+})
+
+test('the first start of a node, cut at every change', needs('gcc'), async (t) => {
+  const source = random(t)
+  const folder = tmpdir(t)
+  const root = join(folder, 'root')
+  mkdirSync(join(root, 'nodes'), { recursive: true, mode: 0o700 })
+  const path = join(folder, 'journal')
+  const journal = new Journal(path)
+  journal.add('mkdir', { path: '/nodes', inode: statSync(join(root, 'nodes')).ino, a: 0o700 })
+  journal.add('settled')
+  journal.close()
+  const env = journalled(buildDisk(folder), root, path)
+  const command = [...commandLine(), 'id', '-d', join(root, nodePath('a'))]
+  const { stdout } = await runProgram(command, { env })
+  const records = readJournal(path)
+  const disks = new Disks()
+  const faults: string[] = []
+  let cut = 0
+  for (const record of records) {
+    disks.add(record)
+    const isLast = disks.place === records.length
+    const mode = source.pick(cutModes)
+    const image = join(folder, `cut-${cut++}`)
+    disks.write('/nodes', mode, source, image, sameDevice)
+    try {
+      const directory = join(image, nodePath('a'))
+      const store = await Store.open({ directory, durability: 'sync' })
+      if (isLast && store.nodeId !== stdout.trim()) faults.push(`another id after ${mode}`)
+      await store.close()
+    } catch (error) {
+      faults.push(
+        `record ${disks.place} (${record.type} ${record.path}), ${mode}: ${String(error)}`
+      )
+    }
+    rmSync(image, { recursive: true, force: true })
+  }
+  t.ok(cut >= 20, `${cut} cuts in ${records.length} changes`)
+  t.deepEqual(
+    faults,
+    [],
+    'the store opens after each; after the last the id that was told is the same'
+  )
 })
 
 test("the rig finds what durability 'os' loses", needs('gcc'), async (t) => {

@@ -24,7 +24,9 @@ function project(t: Test, files: Record<string, string>): string {
   const folder = tmpdir(t)
   symlinkSync(`${root}node_modules`, `${folder}/node_modules`)
   writeFileSync(`${folder}/package.json`, '{ "type": "module" }')
-  mkdirSync(`${folder}/test/e2e`, { recursive: true })
+  for (const room of ['e2e', 'fault']) {
+    mkdirSync(`${folder}/test/${room}`, { recursive: true })
+  }
   for (const [name, body] of Object.entries(files)) {
     writeFileSync(`${folder}/test/${name}`, `import test from 'tape'\n${body}\n`)
   }
@@ -207,11 +209,12 @@ test('a run that is interrupted kills what it runs', async (t) => {
   t.deepEqual((await done).problems, ['interrupted'])
 })
 
-test('files of test/e2e/ run alone, after the others', async (t) => {
+test('files of test/e2e/ and test/fault/ run alone, after the others', async (t) => {
   const body = "test('x', (t) => { t.pass('y'); t.end() })"
   const folder = project(t, {
     'e2e/a.test.ts': body,
     'e2e/b.test.ts': body,
+    'fault/c.test.ts': body,
     'z.test.ts': body
   })
   const seen: string[] = []
@@ -220,7 +223,8 @@ test('files of test/e2e/ run alone, after the others', async (t) => {
     jobs: 3,
     onResult: ({ file }) => void seen.push(file)
   })
-  t.deepEqual(seen, ['test/z.test.ts', 'test/e2e/a.test.ts', 'test/e2e/b.test.ts'])
+  const alone = ['test/e2e/a.test.ts', 'test/e2e/b.test.ts', 'test/fault/c.test.ts']
+  t.deepEqual(seen, ['test/z.test.ts', ...alone])
 })
 
 test('the program: wrong use is told, with code 2', async (t) => {

@@ -41,6 +41,8 @@ export interface Answer {
   /** What a read gave. */
   readonly value?: string | null
   readonly stamp?: string | null
+  /** Lengths of the views after a read: which head it was at least from. */
+  readonly heads?: string
   /** Milliseconds for which this process did not run: it was stopped, or starved. */
   readonly idle: number
 }
@@ -102,7 +104,9 @@ async function run(order: ClientOrder): Promise<void> {
         await kv.flush({ receipt: true, timeout })
       } else {
         const entry = await kv.getEntry(main, { fresh: type === 'fresh', timeout })
+        const { views } = await kv.status()
         answer = {
+          heads: views.map(({ head }) => head.length).join(),
           value: entry === null ? null : String(entry.value),
           stamp: entry?.versionstamp ?? null
         }

@@ -33,6 +33,8 @@ export interface Verdict {
   readonly unknown: number
   readonly unknownApplied: number
   readonly opsPerKeyMax: number
+  /** The history of the first key of which something is wrong, line by line. */
+  readonly shown: readonly string[]
 }
 
 export function judgeHistory(
@@ -44,12 +46,14 @@ export function judgeHistory(
   const byTag = new Map<string, Made[]>()
   for (const made of history) byTag.set(made.tag, [...(byTag.get(made.tag) ?? []), made])
   let opsPerKeyMax = 0
+  let shown: string[] = []
   for (const [tag, all] of byTag) {
     const ops = operationsOf(all)
     opsPerKeyMax = Math.max(opsPerKeyMax, ops.length)
     const outcome = isLinearizable(ops)
     if (outcome !== 'yes') faults.push(`key ${tag}: linearizable: ${outcome}`)
     faults.push(...values(tag, all), ...sessions(tag, all))
+    if (faults.length > 0 && shown.length === 0) shown = show(all)
   }
   for (const { client, call, type, timeout, at, answer } of history) {
     if (answer === null) continue
@@ -62,7 +66,18 @@ export function judgeHistory(
   }
   const end = finalState(history, entries, config)
   faults.push(...end.faults)
-  return { ...end, faults, calls: history.length, keys: byTag.size, opsPerKeyMax }
+  return { ...end, faults, calls: history.length, keys: byTag.size, opsPerKeyMax, shown }
+}
+
+function show(all: readonly Made[]): string[] {
+  const start = Math.min(...all.map(({ at }) => at))
+  return all
+    .toSorted((a, b) => a.at - b.at)
+    .map(({ client, life, call, type, at, answer }) => {
+      const { error, value = '', stamp = '', heads = '', at: end = Infinity } = answer ?? {}
+      const times = `${(at - start).toFixed(1)} to ${(end - start).toFixed(1)} ms`
+      return `${client}.${life} ${call} ${type}: ${times} ${error ?? `${value} ${stamp} ${heads}`}`
+    })
 }
 
 function isWrite({ type }: Call): boolean {
@@ -153,6 +168,11 @@ function finalState(
 ): { faults: string[]; unknown: number; unknownApplied: number } {
   const faults: string[] = []
   const found = new Map(entries.map((entry) => [String(entry.key), entry]))
+  if (found.size !== entries.length) {
+    const keys = entries.map(({ key }) => String(key))
+    const twice = keys.filter((key, i) => keys.indexOf(key) !== i)
+    faults.push(`listed more than once: ${twice.slice(0, 5).join(', ')}`)
+  }
   const puts = new Map<string, number>()
   const highest = new Map<string, string>()
   for (const { key, versionstamp } of entries) {
