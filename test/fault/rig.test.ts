@@ -87,7 +87,7 @@ function contents(folder: string): Record<string, string> {
   for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
     const file = join(folder, path)
     if (statSync(file).isDirectory()) found[path] = 'folder'
-    else found[path] = /\/LOG$/.test(path) ? 'a text log' : readFileSync(file).toString('base64')
+    else found[path] = path.endsWith('/LOG') ? 'a text log' : readFileSync(file).toString('base64')
   }
   return found
 }

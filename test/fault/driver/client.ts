@@ -71,9 +71,9 @@ async function run(order: ClientOrder): Promise<void> {
   })
   kv.on('warning', (message) => process.stderr.write(`${message}\n`))
   kv.on('error', (error) => process.stderr.write(`error: ${String(error)}\n`))
-  let ending = false
+  const end = { wanted: false }
   process.on('SIGTERM', () => {
-    ending = true
+    end.wanted = true
   })
   let idle = 0
   let beat = now()
@@ -84,7 +84,7 @@ async function run(order: ClientOrder): Promise<void> {
   }, beatMs)
   await kv.connect()
   say('up')
-  for (let n = order.next; !ending; n++) {
+  for (let n = order.next; !end.wanted; n++) {
     const type = order.writes
       ? random.pick(['put', 'put', 'put', 'put', 'del', 'fresh', 'fresh', 'get'] as const)
       : random.pick(['fresh', 'get'] as const)
@@ -107,7 +107,7 @@ async function run(order: ClientOrder): Promise<void> {
         const { views } = await kv.status()
         answer = {
           heads: views.map(({ head }) => head.length).join(),
-          value: entry === null ? null : String(entry.value),
+          value: entry === null ? null : (entry.value as string),
           stamp: entry?.versionstamp ?? null
         }
       }
