@@ -9,15 +9,19 @@ import test from 'tape'
 import { BeeIndex } from '../../lib/hyper/bee.ts'
 import { Store } from '../../lib/hyper/store.ts'
 import type { IndexChange } from '../../lib/ports.ts'
-import { random } from '../helpers/random.ts'
+import { random, randomOf, type Random } from '../helpers/random.ts'
 import { tmpdir } from '../helpers/tmp.ts'
 
-const batches = 800
+const batches = 400
 /** The whole range is read after every so many of them. */
 const rangeEvery = 40
 
-test('the index gives what a map gives', async (t) => {
-  const source = random(t)
+test('the index gives what a map gives', async (t) => await compare(t, random(t)))
+
+// Without walkDown() in lib/hyper/bee.ts batch 143 brings a deleted key back.
+test('a deleted key stays deleted', async (t) => await compare(t, randomOf(360617201)))
+
+async function compare(t: test.Test, source: Random): Promise<void> {
   const store = await Store.open({ directory: join(tmpdir(t), 'a'), durability: 'sync' })
   const name = { kind: 'index', node: store.nodeId } as const
   const index = await BeeIndex.open(await store.begin(name, 1))
@@ -66,4 +70,4 @@ test('the index gives what a map gives', async (t) => {
   t.deepEqual(wrong, [], `${batches} batches`)
   await index.close()
   await store.close()
-})
+}
