@@ -129,7 +129,7 @@ async function indexGenerations(site: Site): Promise<Map<string, number>> {
 test(`${kills} random kills under load`, async (t) => {
   const source = random(t)
   const site = await makeSite(t, { writers: writerNames })
-  const crowd = new Crowd(t, site, source, isLong ? compiled(t, writerFile) : null)
+  const crowd = new Crowd(t, site, source, undefined, isLong ? compiled(t, writerFile) : null)
   const { facts } = crowd
   for (const name of storageNames) crowd.start(name)
   await until(() => crowd.members.every(({ ready }) => ready), { what: 'the storage nodes' })

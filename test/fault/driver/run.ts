@@ -275,7 +275,9 @@ class FaultRun {
         seed: 0,
         next: 0,
         window: 1,
-        tags: []
+        tags: [],
+        padding: 0,
+        rotation: {}
       }
       const life = spawnSource(this.#t, 'test/e2e/load-writer.ts', [JSON.stringify(order)])
       const { code } = await deadline(life.exit, 60_000, `all receipts of ${writer}`)
