@@ -24,8 +24,8 @@ export function runsOf<T extends { readonly epoch: number }>(group: readonly T[]
 
 /**
  * What a position of the storage node says of blocks [from, to) of a generation.
- * @param ends where each generation that another one continues ends, as the later one says
- * @returns `lost`: the later generation continues before them, so that nobody may ever have had them
+ * @param ends where each generation that another one continues ends, or that may have lost a tail
+ * @returns `lost`: they lie behind that end, so that nobody may ever have had them
  */
 export function coverage(
   position: Position | null,
@@ -33,10 +33,12 @@ export function coverage(
   ends: ReadonlyMap<number, number>
 ): 'covered' | 'open' | 'lost' {
   if (position === null || position.generation < part.generation) return 'open'
-  if (position.generation === part.generation) {
-    return position.length >= part.to ? 'covered' : 'open'
-  }
   const end = ends.get(part.generation)
+  if (position.generation === part.generation) {
+    if (position.length >= part.to) return 'covered'
+    // Nothing more of it will ever come from here, and of more than this outbox has no claim is believed.
+    return end !== undefined && part.to > end && position.length >= end ? 'lost' : 'open'
+  }
   return end !== undefined && part.to > end ? 'lost' : 'covered'
 }
 

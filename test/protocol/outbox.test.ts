@@ -41,7 +41,9 @@ test('a position covers what lies before it, and tells what was lost', (t) => {
   const part = { generation: 5, to: 4 }
   t.equal(coverage(null, part, ends), 'open')
   t.equal(coverage({ generation: 4, length: 9 }, part, ends), 'open')
-  t.equal(coverage({ generation: 5, length: 3 }, part, ends), 'open')
+  t.equal(coverage({ generation: 5, length: 2 }, part, ends), 'open')
+  t.equal(coverage({ generation: 5, length: 3 }, part, new Map()), 'open', 'more may come')
+  t.equal(coverage({ generation: 5, length: 3 }, part, ends), 'lost', 'no more comes')
   t.equal(coverage({ generation: 5, length: 4 }, part, ends), 'covered')
   t.equal(coverage({ generation: 6, length: 1 }, part, ends), 'lost')
   t.equal(coverage({ generation: 6, length: 1 }, { generation: 5, to: 3 }, ends), 'covered')
