@@ -87,6 +87,8 @@ export const rotateAskedBytesMin: number = 64 * 1024
 export const rotateAskMs = 1_000
 /** Applied blocks that a storage node keeps, all inboxes together; from half of it on it asks writers to rotate. */
 export const inboxAppliedBytesMax: number = 64 * 1024 * 1024
+/** What the store holds in memory before it writes a table: two of these, and as much of a log on disk (upstream: 64 MiB). */
+export const storeBufferBytes: number = 16 * 1024 * 1024
 /** Deleted bytes that wait for the store to be compacted, and how long. */
 export const reclaimBytes: number = 16 * 1024 * 1024
 export const reclaimMs = 30_000

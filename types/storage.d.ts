@@ -110,6 +110,7 @@ declare module 'hypercore-storage' {
       directory: string,
       options?: {
         walRecoveryMode?: number
+        writeBufferSize?: number
         readOnly?: boolean
         createIfMissing?: boolean
         /** True: nothing ties the store to its place (no `CORESTORE` file). */

@@ -18,6 +18,7 @@ import Corestore from 'corestore'
 import Hypercore from 'hypercore'
 import HypercoreStorage from 'hypercore-storage'
 import Rache from 'rache'
+import { storeBufferBytes } from '../../config/limits.ts'
 import { KVSwarmError } from '../errors.ts'
 import type { Log, OwnGeneration, OwnLogs } from '../ports.ts'
 import { goesOnWithHashAt, isSuspect, nextGenerationAfter } from '../protocol/startup.ts'
@@ -122,6 +123,7 @@ export class Store implements OwnLogs {
     const storage = new HypercoreStorage(directory, {
       walRecoveryMode: walRecoveryTolerateTail,
       readOnly,
+      writeBufferSize: storeBufferBytes,
       // A store whose files are gone must not begin anew, as somebody else and empty.
       createIfMissing: !established
     })
