@@ -1,9 +1,10 @@
 /**
- * The long command, `npm run test:long -- [--quick] [--minutes N]`: power cuts, kills, faults and the simulation in
+ * The long command, `npm run test:long -- [--quick] [--minutes N] [--kills N]`: power cuts, kills, faults and the simulation in
  * the numbers that docs/reliability.md promises. Markdown on stdout: what was run, with which seed, how long it
  * took, and whether the goal was reached; everything else on stderr. Exit code 1 when anything failed.
  *
  *   --quick       a rehearsal with small numbers
+ *   --kills N     so many SIGKILLs; 2,000 take about 25 minutes by themselves
  *   --minutes N   nothing new is begun after so many minutes, and the fault runs get shorter
  */
 import { randomInt } from 'node:crypto'
@@ -39,18 +40,19 @@ const simulation = 'test/sim/run.ts'
 const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
-    minutes: { type: 'string', default: '60' }
+    minutes: { type: 'string', default: '60' },
+    kills: { type: 'string' }
   }
 })
 const budget = Number(values.minutes)
 if (!(budget > 0)) {
-  process.stderr.write('usage: npm run test:long -- [--quick] [--minutes N]\n')
+  process.stderr.write('usage: npm run test:long -- [--quick] [--minutes N] [--kills N]\n')
   process.exit(2)
 }
 const { quick } = values
 const newSeed = (): number => randomInt(0, 2 ** 31 - 1)
 const cuts = quick ? 10 : 500
-const kills = quick ? 102 : 2000
+const kills = Number(values.kills ?? (quick ? 102 : 2000))
 const schedules = quick ? 1000 : 100_000
 const faultRuns = quick ? 1 : 3
 const faultMinutes = quick ? 0.3 : Math.min(3, budget / 10)
@@ -76,7 +78,10 @@ const parts: Part[] = [
     name: 'simulation',
     goal: schedules,
     unit: 'schedules',
-    command: (seed) => [simulation, '--schedules', String(schedules), '--seed', String(seed)],
+    command: (seed) => [
+      simulation,
+      ...['--schedules', String(schedules), '--seed', String(seed), '--workers', '2']
+    ],
     env: {},
     seed: newSeed()
   },
