@@ -17,6 +17,7 @@ import { listen } from './commands/listen.ts'
 import { put } from './commands/put.ts'
 import { restore } from './commands/restore.ts'
 import { status } from './commands/status.ts'
+import { tail } from './commands/tail.ts'
 import { stop } from './commands/stop.ts'
 import { where } from './commands/where.ts'
 import { write } from './commands/write.ts'
@@ -36,6 +37,7 @@ const modules: Readonly<Record<string, CommandModule>> = {
   del,
   get,
   list,
+  tail,
   status,
   where,
   backup,

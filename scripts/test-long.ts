@@ -1,10 +1,10 @@
 /**
- * The long command, `npm run test:long -- [--quick] [--minutes N] [--kills N]`: power cuts, kills, faults and the simulation in
+ * The long command, `npm run test:long -- [--quick] [--minutes N] [--cuts N] [--kills N] [--schedules N]`: power cuts, kills, faults and the simulation in
  * the numbers that docs/reliability.md promises. Markdown on stdout: what was run, with which seed, how long it
  * took, and whether the goal was reached; everything else on stderr. Exit code 1 when anything failed.
  *
  *   --quick       a rehearsal with small numbers
- *   --kills N     so many SIGKILLs; 2,000 take about 25 minutes by themselves
+ *   --cuts, --kills, --schedules N   so many; 2,000 kills take about 25 minutes by themselves
  *   --minutes N   nothing new is begun after so many minutes, and the fault runs get shorter
  */
 import { randomInt } from 'node:crypto'
@@ -41,19 +41,23 @@ const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     minutes: { type: 'string', default: '60' },
-    kills: { type: 'string' }
+    cuts: { type: 'string' },
+    kills: { type: 'string' },
+    schedules: { type: 'string' }
   }
 })
 const budget = Number(values.minutes)
 if (!(budget > 0)) {
-  process.stderr.write('usage: npm run test:long -- [--quick] [--minutes N] [--kills N]\n')
+  process.stderr.write(
+    'usage: npm run test:long -- [--quick] [--minutes N] [--cuts N] [--kills N] [--schedules N]\n'
+  )
   process.exit(2)
 }
 const { quick } = values
 const newSeed = (): number => randomInt(0, 2 ** 31 - 1)
-const cuts = quick ? 10 : 500
+const cuts = Number(values.cuts ?? (quick ? 10 : 500))
 const kills = Number(values.kills ?? (quick ? 102 : 2000))
-const schedules = quick ? 1000 : 100_000
+const schedules = Number(values.schedules ?? (quick ? 1000 : 100_000))
 const faultRuns = quick ? 1 : 3
 const faultMinutes = quick ? 0.3 : Math.min(3, budget / 10)
 
@@ -66,14 +70,14 @@ const parts: Part[] = [
     env: { KVSWARM_TEST_CUTS: String(cuts) },
     seed: newSeed()
   },
-  ...Array.from({ length: faultRuns }, (_, i): Part => ({
-    name: `faults, run ${i + 1}`,
-    goal: faultMinutes,
-    unit: 'min',
-    command: tape('test/fault/faults.test.ts'),
-    env: { KVSWARM_TEST_FAULT_MINUTES: String(faultMinutes) },
+  {
+    name: 'SIGKILLs',
+    goal: kills,
+    unit: 'kills',
+    command: tape('test/e2e/kills.test.ts'),
+    env: { KVSWARM_TEST_KILLS: String(kills) },
     seed: newSeed()
-  })),
+  },
   {
     name: 'simulation',
     goal: schedules,
@@ -85,14 +89,14 @@ const parts: Part[] = [
     env: {},
     seed: newSeed()
   },
-  {
-    name: 'SIGKILLs',
-    goal: kills,
-    unit: 'kills',
-    command: tape('test/e2e/kills.test.ts'),
-    env: { KVSWARM_TEST_KILLS: String(kills) },
+  ...Array.from({ length: faultRuns }, (_, i): Part => ({
+    name: `faults, run ${i + 1}`,
+    goal: faultMinutes,
+    unit: 'min',
+    command: tape('test/fault/faults.test.ts'),
+    env: { KVSWARM_TEST_FAULT_MINUTES: String(faultMinutes) },
     seed: newSeed()
-  }
+  }))
 ]
 
 async function run(part: Part): Promise<Outcome> {

@@ -6,6 +6,7 @@ import { BeeView } from '../../lib/hyper/bee.ts'
 import type { HyperLog } from '../../lib/hyper/log.ts'
 import { Store } from '../../lib/hyper/store.ts'
 import type { LogName, NodeId, Position } from '../../lib/types.ts'
+import { decodeBlock } from '../../lib/wire/blocks.ts'
 import { cursorKey, decodeCursor } from '../../lib/wire/records.ts'
 
 /** A storage node's side of one writer's outbox. */
@@ -52,6 +53,16 @@ export class Disk {
   async outbox(owner: NodeId, generation: number): Promise<number> {
     const name: LogName = { kind: 'outbox', node: this.#store.nodeId, owner }
     return (await this.#use(name, generation, async (log) => log.length)) ?? 0
+  }
+
+  /** A generation of the outbox for `owner` was ended by a rotation, and may be deleted already. */
+  async rotated(owner: NodeId, generation: number): Promise<boolean> {
+    const name: LogName = { kind: 'outbox', node: this.#store.nodeId, owner }
+    const last = await this.#use(name, generation, async (log) =>
+      log.length === 0 ? null : await log.get(log.length - 1, { wait: false })
+    )
+    if (last !== null) return decodeBlock(last).type === 'end'
+    return (this.#store.newestGeneration(name) ?? 0) > generation
   }
 
   /** What this storage node has of the outbox of `writer`; `index` is the generation of its own index. */
