@@ -371,7 +371,9 @@ export class LocalEngine implements Engine {
     })
     for (const node of this.#config?.storageNodes ?? []) {
       const record = this.#knownRecord({ kind: 'index', node })
-      if (record) await this.#view(node).announce(record.generation)
+      if (!record) continue
+      const isHere = await this.#store.has(record.name, record.generation)
+      if (isHere || !this.#store.readOnly) await this.#view(node).announce(record.generation)
     }
     if (this.#config?.isStorageNode(this.nodeId)) await this.#openOwnView()
     await this.#writer.recall()

@@ -267,6 +267,12 @@ export class Store implements OwnLogs {
     return nextGenerationAfter(highest, Date.now())
   }
 
+  /** Whether anything of a log lies here. A store that is only read must not open what is not: that would make it. */
+  async has(name: LogName, generation: number): Promise<boolean> {
+    const key = Hypercore.key(manifestOf(name, generation))
+    return await this.#corestore.storage.hasCore(Hypercore.discoveryKey(key))
+  }
+
   /** A log of another node, or one of ours for reading. */
   async peerLog(name: LogName, generation: number): Promise<HyperLog> {
     await this.#deleting.get(generationKey(name, generation))

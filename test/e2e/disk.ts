@@ -90,14 +90,8 @@ export class Disk {
     generation: number,
     use: (log: HyperLog) => Promise<T>
   ): Promise<T | null> {
-    let log: HyperLog
-    try {
-      log = await this.#store.peerLog(name, generation)
-    } catch (error) {
-      // The library below wants to make what is not there, and cannot.
-      if (String(error).includes('Batch was not applied')) return null
-      throw error
-    }
+    if (!(await this.#store.has(name, generation))) return null
+    const log = await this.#store.peerLog(name, generation)
     try {
       return await use(log)
     } finally {
