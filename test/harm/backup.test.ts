@@ -130,7 +130,11 @@ test('a storage node is restored from before what it receipted: its writers deli
   t.deepEqual(await listed(reader), expected, 'what the writers still hold is applied again')
   t.ok(((await reader.getEntry('a'))?.versionstamp ?? '') > stamp, 'versionstamps still rise')
   t.equal((await s2.status()).index?.serial, 2, 'under the next serial')
-  t.equal(await counterOf(x, 'new'), 9, 'nine operations behind the backup, each once')
+  let operations = 0
+  for (const key of Object.keys(expected)) {
+    operations = Math.max(operations, await counterOf(x, key))
+  }
+  t.equal(operations, 9, 'nine operations behind the backup, each once')
 })
 
 test('the original and a restored copy at once: only that node is harmed', async (t) => {
