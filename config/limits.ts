@@ -89,6 +89,8 @@ export const rotateAskMs = 1_000
 export const inboxAppliedBytesMax: number = 64 * 1024 * 1024
 /** What the store holds in memory before it writes a table: two of these, and as much of a log on disk (upstream: 64 MiB). */
 export const storeBufferBytes: number = 16 * 1024 * 1024
+/** Results of rejected operations that the index keeps for one log until its writer has seen them: 100 B each. */
+export const resultsPerWriterMax = 100_000
 /** Deleted bytes that wait for the store to be compacted, and how long. */
 export const reclaimBytes: number = 16 * 1024 * 1024
 export const reclaimMs = 30_000

@@ -8,6 +8,7 @@
  * - receipts are told only after the append, which is behind the barrier;
  * - whoever waits for a turn between two batches is told, also when the loop ends.
  */
+import { resultsPerWriterMax } from '../../config/limits.ts'
 import { KVSwarmError, messageOf } from '../errors.ts'
 import type { Head, Index, IndexChange } from '../ports.ts'
 import { compose } from '../protocol/batch.ts'
@@ -36,6 +37,8 @@ export interface ApplyEnvironment {
   now(): number
   /** False: the disk is full; the loop is poked when it is not any more. */
   readonly hasRoom?: () => boolean
+  /** Results of one log that the index keeps. @default that of config/limits.ts */
+  readonly resultsMax?: number
   /** A batch is in the index, durably; `results`: how many the index holds for this log. */
   applied(writer: NodeId, position: Position, head: Head, results: number): void
   /** The index or the store failed: the node must stop rather than go on in silence. */
@@ -159,7 +162,10 @@ export class ApplyLoop {
   async #collect(): Promise<PlacedBlock[]> {
     // On a full disk what the inboxes hold waits there.
     if (this.#environment.hasRoom?.() === false) return []
-    const ready = [...this.#inboxes.values()].filter((inbox) => inbox.isReady)
+    const ready: Inbox[] = []
+    for (const inbox of this.#inboxes.values()) {
+      if (inbox.isReady && (await this.#hasRoomForResults(inbox))) ready.push(inbox)
+    }
     const [leader] = ready
     if (!leader) return []
     // It leads again when all the others did.
@@ -214,26 +220,53 @@ export class ApplyLoop {
     }
   }
 
+  /**
+   * Whether the index may take more results of this log. At the bound the log stands still until its writer has seen
+   * what became of its operations; it says so in a block that lies farther on.
+   */
+  async #hasRoomForResults(inbox: Inbox): Promise<boolean> {
+    const { resultsMax = resultsPerWriterMax } = this.#environment
+    if (inbox.results >= resultsMax) {
+      const seen = await inbox.newestSeen()
+      const changes = seen === null ? [] : await this.#forgettable(inbox, seen)
+      if (changes.length > 0) await this.#index.apply(changes)
+      inbox.results -= changes.length
+    }
+    const crowded = inbox.results >= resultsMax
+    if (crowded && !inbox.crowded) {
+      this.#environment.warn(
+        `the outbox of writer ${inbox.writer} stands still: ${inbox.results} of its operations were rejected, and it has not asked for their receipts`
+      )
+    }
+    inbox.crowded = crowded
+    return !crowded
+  }
+
   /** What deletes the results that their writers have seen, by inbox. */
   async #forget(outcome: Outcome): Promise<Map<Inbox, IndexChange[]>> {
     const forgotten = new Map<Inbox, IndexChange[]>()
     for (const inbox of this.#inboxes.values()) {
       const seen = outcome.seen.get(logId(inbox.writer, this.#environment.node))
       if (!seen || inbox.results === 0) continue
-      const changes: IndexChange[] = []
-      const snapshot = this.#index.snapshot()
-      try {
-        const range = resultsRange(inbox.writer, this.#environment.node)
-        for await (const { key } of snapshot.range(range, { wait: false })) {
-          const place = decodeResultKey(key)
-          if (comparePositions({ ...place, length: place.block }, seen) >= 0) break
-          changes.push({ key, value: null })
-        }
-      } finally {
-        await snapshot.close()
-      }
-      forgotten.set(inbox, changes)
+      forgotten.set(inbox, await this.#forgettable(inbox, seen))
     }
     return forgotten
+  }
+
+  /** What deletes the results before `seen`. */
+  async #forgettable({ writer }: Inbox, seen: Position): Promise<IndexChange[]> {
+    const changes: IndexChange[] = []
+    const snapshot = this.#index.snapshot()
+    try {
+      const range = resultsRange(writer, this.#environment.node)
+      for await (const { key } of snapshot.range(range, { wait: false })) {
+        const place = decodeResultKey(key)
+        if (comparePositions({ ...place, length: place.block }, seen) >= 0) break
+        changes.push({ key, value: null })
+      }
+    } finally {
+      await snapshot.close()
+    }
+    return changes
   }
 }

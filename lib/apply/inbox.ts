@@ -84,6 +84,8 @@ export class Inbox {
   #peeked: ReadyBlock | null = null
   /** Results of this log that the index holds: of operations whose writer has not seen yet what became of them. */
   results = 0
+  /** There are so many of them that no more is applied before the writer has seen some. */
+  crowded = false
 
   /** @param links for tests: with another bound */
   constructor(
@@ -145,7 +147,10 @@ export class Inbox {
   /** Why the log stands still; null: it does not. */
   get stopped(): string | null {
     const forked = this.#lost ? lostReason : this.#logs.forked === null ? null : forkedReason
-    return this.#stopped ?? forked ?? this.#fault ?? this.#environment.fullReason?.() ?? null
+    const crowded = this.crowded ? crowdedReason : null
+    return (
+      this.#stopped ?? forked ?? this.#fault ?? crowded ?? this.#environment.fullReason?.() ?? null
+    )
   }
 
   /** There is something to apply: take() has at least one block. */
@@ -272,6 +277,23 @@ export class Inbox {
       this.#logFailed(error)
     }
     return ready
+  }
+
+  /** Up to where the writer has seen its results, as the newest block says that is here and can be applied. */
+  async newestSeen(): Promise<Position | null> {
+    const { apply } = this.#plan()
+    const log = apply && this.#logs.get(apply.generation)?.log
+    if (!apply || !log) return null
+    for (
+      let block = apply.to - 1;
+      block >= Math.max(apply.from, apply.to - seenSearchMax);
+      block--
+    ) {
+      const data = await log.get(block, { wait: false })
+      const content = data === null ? null : decodeBlock(data)
+      if (content?.type === 'operations') return content.seen
+    }
+    return null
   }
 
   /** Looks at what is to be done, and does it; cheap when there is nothing. */
@@ -462,6 +484,12 @@ const lostReason =
 function stillNeeded({ apply }: Plan): number[] {
   return apply === null ? [] : [apply.generation]
 }
+
+const crowdedReason =
+  'too many of its operations were rejected, and the writer has not asked for their receipts'
+
+/** Of the newest blocks so many are looked at for one with operations. */
+const seenSearchMax = 16
 
 /** Ours, not the writer's: nothing can be answered for any more. */
 function isStorageFailure(error: unknown): boolean {

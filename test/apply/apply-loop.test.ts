@@ -16,12 +16,14 @@ interface Bench {
   /** Lets apply() through; until then the first batch waits. */
   readonly go: () => void
   add(n: number, blocks: readonly Uint8Array[]): Promise<Inbox>
+  /** One more block of a writer comes, and is here. */
+  more(n: number, block: Uint8Array): void
   /** Of each batch so far: operations by writer. */
   batches(): Record<string, number>[]
 }
 
 /** A loop whose index waits until go(), so that the inboxes can be filled before. */
-function bench(t: Test, owns = true): Bench {
+function bench(t: Test, owns = true, resultsMax = 100_000): Bench {
   const index = new FakeIndex()
   const failures: unknown[] = []
   const outboxes = new Map<string, FakeOutbox>()
@@ -33,6 +35,7 @@ function bench(t: Test, owns = true): Bench {
     node: owner,
     rules: () => ({ owns: () => owns }),
     now: () => 1,
+    resultsMax,
     applied: () => {},
     failed: (error) => failures.push(error),
     warn: (message) => t.comment(message)
@@ -59,6 +62,12 @@ function bench(t: Test, owns = true): Bench {
       outbox.ready = () => loop.poke()
       loop.add(inbox)
       return inbox
+    },
+    more: (n, block) => {
+      const outbox = outboxes.get(writerOf(n))
+      const blocks = outbox?.blocks.get(5) ?? []
+      outbox?.storedOf(5).here.set(blocks.length, block)
+      outbox?.put(5, [...blocks, block])
     },
     batches: () => {
       const cursors = new Map<string, number>()
@@ -250,4 +259,27 @@ test('many writers with large blocks: a batch holds several of them, and no more
   )
   t.ok(sizes.length <= 4, `1,801 operations in ${sizes.length} batches`)
   t.deepEqual(failures, [])
+})
+
+test('a writer whose operations are rejected on and on stands still until it has seen some', async (t) => {
+  const { loop, index, go, add, more, failures } = bench(t, false, 1500)
+  go()
+  const blocks = Array.from({ length: 4 }, () => putsBlock(600))
+  const inbox = await add(1, blocks)
+  await until(() => inbox.crowded, { what: 'the bound' })
+  t.match(inbox.stopped ?? '', /too many of its operations were rejected/)
+  t.ok(inbox.results >= 1500 && inbox.results <= 2500, `${inbox.results} results`)
+  const at = inbox.applied
+  const batches = index.batches.length
+  more(1, putsBlock(1))
+  await new Promise(setImmediate)
+  t.deepEqual(inbox.applied, at, 'a block that says nothing new changes nothing')
+  t.equal(index.batches.length, batches)
+  // Two blocks of results were seen.
+  more(1, putsBlock(1, { generation: 5, length: 3 }))
+  await until(() => inbox.applied?.length === 7, { what: 'the rest' })
+  t.equal(inbox.stopped, null)
+  t.equal(inbox.results, 4 * 600 + 2 - 2 * 600, 'the others are kept')
+  t.deepEqual(failures, [])
+  await loop.close()
 })
