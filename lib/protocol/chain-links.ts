@@ -37,8 +37,10 @@ export class ChainLinks {
     return this.#until?.position.length ?? null
   }
 
+  /** The way back begins anew: a writer that was restored goes on from somewhere else than what is remembered. */
   announce(generation: number): void {
     this.#newest = generation
+    this.#until = null
   }
 
   learn(generation: number, continues: Position | null, applied: Position | null): void {

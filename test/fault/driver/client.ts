@@ -60,7 +60,15 @@ const beatMs = 50
 
 async function run(order: ClientOrder): Promise<void> {
   const say = (line: Call | Answer | 'closed' | 'up'): void => {
-    writeSync(1, `${JSON.stringify(line)}\n`)
+    const bytes = Buffer.from(`${JSON.stringify(line)}\n`)
+    for (let at = 0; at < bytes.length;) {
+      try {
+        at += writeSync(1, bytes, at)
+      } catch (error) {
+        // Whoever reads it is slow.
+        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      }
+    }
   }
   const now = (): number => Number(process.hrtime.bigint()) / 1e6
   const random = randomOf(order.seed)
