@@ -1,34 +1,8 @@
 // What a storage node deletes of an outbox that it has applied, and how it goes on when the writer has deleted more.
 import test from 'tape'
-import type { Inbox } from '../../lib/apply/inbox.ts'
 import { cleanup } from '../helpers/cleanup.ts'
-import { deadline, until } from '../helpers/events.ts'
-import { FakeOutbox, headBlock, putsBlock } from './fakes.ts'
-
-const put = putsBlock(1)
-const puts = (count: number): Uint8Array[] => Array.from({ length: count }, () => put)
-const within = <T>(promise: Promise<T>, what: string): Promise<T> => deadline(promise, 5000, what)
-
-/** Applies what is ready, as the apply loop does; gives the places in their order. */
-function applying(outbox: FakeOutbox, inbox: Inbox): string[] {
-  const places: string[] = []
-  let running = false
-  outbox.ready = () => {
-    if (running) return
-    running = true
-    void (async () => {
-      for (;;) {
-        const blocks = await inbox.take(1000, 1e9, true)
-        const last = blocks.at(-1)
-        if (!last) break
-        for (const { generation, block } of blocks) places.push(`${generation}/${block}`)
-        inbox.advance({ generation: last.generation, length: last.block + 1 })
-      }
-      running = false
-    })()
-  }
-  return places
-}
+import { until } from '../helpers/events.ts'
+import { applying, FakeOutbox, headBlock, puts, within } from './fakes.ts'
 
 test('a generation is deleted when the cursor is in a later one, and it is closed', async (t) => {
   const outbox = new FakeOutbox()

@@ -15,6 +15,7 @@ import type { LogName, Operation, Position } from '../../lib/types.ts'
 import { encodeBlock } from '../../lib/wire/blocks.ts'
 import { encodeKey } from '../../lib/wire/keys.ts'
 import { encodeValue } from '../../lib/wire/values.ts'
+import { deadline } from '../helpers/events.ts'
 
 export const owner: string = 'b'.repeat(64)
 export const writerOf = (n: number): string => n.toString(16).padStart(64, 'a')
@@ -345,4 +346,32 @@ export class FakeIndex implements Index {
 
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex')
+}
+
+/** A block of one put. */
+export const put: Uint8Array = putsBlock(1)
+/** So many of them. */
+export const puts = (count: number): Uint8Array[] => Array.from({ length: count }, () => put)
+export const within = <T>(promise: Promise<T>, what: string): Promise<T> =>
+  deadline(promise, 5000, what)
+
+/** Applies what is ready, as the apply loop does; gives the places in their order. */
+export function applying(outbox: FakeOutbox, inbox: Inbox): string[] {
+  const places: string[] = []
+  let running = false
+  outbox.ready = () => {
+    if (running) return
+    running = true
+    void (async () => {
+      for (;;) {
+        const blocks = await inbox.take(1000, 1e9, true)
+        const last = blocks.at(-1)
+        if (!last) break
+        for (const { generation, block } of blocks) places.push(`${generation}/${block}`)
+        inbox.advance({ generation: last.generation, length: last.block + 1 })
+      }
+      running = false
+    })()
+  }
+  return places
 }

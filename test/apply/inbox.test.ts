@@ -2,38 +2,12 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import test from 'tape'
 import { ChainLinks } from '../../lib/protocol/chain-links.ts'
-import type { Inbox } from '../../lib/apply/inbox.ts'
 import { intakeBytesMax } from '../../config/limits.ts'
 import { KVSwarmError } from '../../lib/errors.ts'
 import { generationsOpenMax } from '../../lib/protocol/intake.ts'
 import { cleanup } from '../helpers/cleanup.ts'
-import { deadline, until } from '../helpers/events.ts'
-import { FakeOutbox, headBlock, putsBlock } from './fakes.ts'
-
-const put = putsBlock(1)
-const puts = (count: number): Uint8Array[] => Array.from({ length: count }, () => put)
-const within = <T>(promise: Promise<T>, what: string): Promise<T> => deadline(promise, 5000, what)
-
-/** Applies what is ready, as the apply loop does; gives the places in their order. */
-function applying(outbox: FakeOutbox, inbox: Inbox): string[] {
-  const places: string[] = []
-  let running = false
-  outbox.ready = () => {
-    if (running) return
-    running = true
-    void (async () => {
-      for (;;) {
-        const blocks = await inbox.take(1000, 1e9, true)
-        const last = blocks.at(-1)
-        if (!last) break
-        for (const { generation, block } of blocks) places.push(`${generation}/${block}`)
-        inbox.advance({ generation: last.generation, length: last.block + 1 })
-      }
-      running = false
-    })()
-  }
-  return places
-}
+import { until } from '../helpers/events.ts'
+import { applying, FakeOutbox, headBlock, put, puts, putsBlock, within } from './fakes.ts'
 
 test('blocks that exist nowhere any more do not hold up the next generation', async (t) => {
   const outbox = new FakeOutbox()

@@ -5,7 +5,7 @@
  * time limit: 5 min
  */
 import test, { type Test } from 'tape'
-import { type FlushResult, isKVSwarmError, type KVEntry, type KVSwarm } from '../../lib/index.ts'
+import { type FlushResult, type KVEntry, type KVSwarm } from '../../lib/index.ts'
 import { stampFields } from '../../lib/wire/stamps.ts'
 import { deadline, until } from '../helpers/events.ts'
 import type { Running } from '../helpers/process.ts'
@@ -13,20 +13,11 @@ import { random } from '../helpers/random.ts'
 import { makeSwarm } from '../kvswarm/swarm.ts'
 import { Disk } from './disk.ts'
 import { crash, holderOf, makeSite, type Site } from './site.ts'
+import { codeOf } from '../helpers/errors.ts'
 
 /** Enough that applying takes much longer than receiving: nine blocks. */
 const many = 20_000
 const valueLength = 100
-
-/** The code that a call rejects with. */
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise
-    return 'no error'
-  } catch (error) {
-    return isKVSwarmError(error) ? error.code : String(error)
-  }
-}
 
 function valueOf(i: number): string {
   return `value ${i} `.padEnd(valueLength, '.')

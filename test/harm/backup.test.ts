@@ -3,20 +3,12 @@ import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { type Test } from 'tape'
-import { backup, isKVSwarmError, type KVSwarm, restore } from '../../lib/index.ts'
+import { backup, type KVSwarm, restore } from '../../lib/index.ts'
 import { until } from '../helpers/events.ts'
 import { tmpdir } from '../helpers/tmp.ts'
 import { makeSwarm } from '../kvswarm/swarm.ts'
 import { filesOf } from './templates.ts'
-
-async function code(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise
-    return 'no error'
-  } catch (error) {
-    return isKVSwarmError(error) ? error.code : String(error)
-  }
-}
+import { codeOf } from '../helpers/errors.ts'
 
 /** All entries, with the number of operations that the versionstamps count. */
 async function listed(kv: KVSwarm): Promise<Record<string, unknown>> {
@@ -51,7 +43,7 @@ test('a backup of a held directory is restored as the same node, under new gener
   await backup(swarm.path('w0'), copies.x)
   modes(t, copies.s)
   modes(t, copies.x)
-  t.equal(await code(backup(swarm.path('s0'), copies.s)), 'INVALID_ARGUMENT', 'not overwritten')
+  t.equal(await codeOf(backup(swarm.path('s0'), copies.s)), 'INVALID_ARGUMENT', 'not overwritten')
   const before = { s: (await s.status()).index, x: (await x.status()).outboxes[0] }
   await s.close()
   await x.close()
@@ -60,7 +52,7 @@ test('a backup of a held directory is restored as the same node, under new gener
   await restore(copies.s, names.s)
   await restore(copies.x, names.x)
   t.equal(statSync(names.s).mode & 0o777, 0o700, 'folder 0700')
-  t.equal(await code(restore(copies.s, names.s)), 'INVALID_ARGUMENT', 'not overwritten')
+  t.equal(await codeOf(restore(copies.s, names.s)), 'INVALID_ARGUMENT', 'not overwritten')
   const s2 = swarm.open('s0', { storage: names.s })
   const x2 = swarm.open('w0', { storage: names.x })
   await s2.listen()
@@ -160,7 +152,7 @@ test('the original and a restored copy at once: only that node is harmed', async
   t.equal(found['a'], 1)
   t.ok((await s.status()).peers.length > 0, 'the storage node runs')
   // The storage node went on with the copy's generation, so nothing of the original's is applied any more.
-  const told = await code(x.set('late', 1, { receipt: true, timeout: 5000 }))
+  const told = await codeOf(x.set('late', 1, { receipt: true, timeout: 5000 }))
   t.equal(told, 'FLUSH_LOST', 'the original gets no receipt for what is not applied')
   t.equal(await y.get('late', { fresh: true }), null)
 })
@@ -180,13 +172,13 @@ test('damaged and unfinished backups are refused; a copied directory is restored
     harmed[at] = (harmed[at] ?? 0) ^ 1
     writeFileSync(join(good, file), harmed)
     const target = join(folder, 'never')
-    t.equal(await code(restore(good, target)), 'BACKUP_DAMAGED', file)
+    t.equal(await codeOf(restore(good, target)), 'BACKUP_DAMAGED', file)
     writeFileSync(join(good, file), bytes)
   }
   t.deepEqual(readdirSync(folder), ['backup'], 'nothing is left of what failed')
-  t.equal(await code(restore(folder, join(folder, 'never'))), 'INVALID_ARGUMENT', 'no backup')
+  t.equal(await codeOf(restore(folder, join(folder, 'never'))), 'INVALID_ARGUMENT', 'no backup')
   t.equal(
-    await code(restore(swarm.path('s0'), join(folder, 'never'))),
+    await codeOf(restore(swarm.path('s0'), join(folder, 'never'))),
     'DATADIR_IN_USE',
     'a held one'
   )
@@ -195,7 +187,7 @@ test('damaged and unfinished backups are refused; a copied directory is restored
   const moved = join(folder, 'moved')
   await cp(swarm.path('s0'), moved, { recursive: true })
   const other = swarm.open('s0', { storage: moved })
-  t.equal(await code(other.ready()), 'DATADIR_MOVED')
+  t.equal(await codeOf(other.ready()), 'DATADIR_MOVED')
   await other.close()
   await restore(moved, join(folder, 'restored'))
   const again = swarm.open('s0', { storage: join(folder, 'restored') })

@@ -2,23 +2,14 @@
 import { readFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'tape'
-import { isKVSwarmError, KVSwarmError } from '../../lib/errors.ts'
+import { KVSwarmError } from '../../lib/errors.ts'
 import { Store } from '../../lib/hyper/store.ts'
 import type { LogName } from '../../lib/types.ts'
 import { until } from '../helpers/events.ts'
 import { tmpdir } from '../helpers/tmp.ts'
 import { makePair } from './pair.ts'
 import { makeTemplates, settle, type Template } from './templates.ts'
-
-async function failure(promise: Promise<unknown>): Promise<KVSwarmError> {
-  try {
-    await promise
-  } catch (error) {
-    if (isKVSwarmError(error)) return error
-    throw error
-  }
-  throw new Error('it did not fail')
-}
+import { errorOf } from '../helpers/errors.ts'
 
 const block = (text: string): Uint8Array => new TextEncoder().encode(text)
 
@@ -34,7 +25,7 @@ test('a store whose files are gone is damaged, not new', async (t) => {
     else
       for (const name of readdirSync(folder)) if (name.endsWith('.log')) rmSync(join(folder, name))
     const kv = templates.open(directory)
-    const error = await failure(kv.listen())
+    const error = await errorOf(kv.listen())
     t.equal(error.code, 'DATADIR_DAMAGED', `${harm}: ${error.message}`)
     t.ok(error.hint.includes('kvswarm restore'), 'the way out')
     await kv.close()
@@ -48,7 +39,7 @@ test('a log shorter than its mark is damage; without the marks it goes on with w
   const folder = join(directory, 'db')
   for (const name of readdirSync(folder)) if (name.endsWith('.log')) rmSync(join(folder, name))
   const first = templates.open(directory)
-  const error = await failure(first.ready())
+  const error = await errorOf(first.ready())
   t.equal(error.code, 'DATADIR_DAMAGED', error.message)
   await first.close()
   const marks = join(directory, 'kvswarm.marks')
@@ -142,7 +133,7 @@ test('the state file: of format 1 it is read, of format 2 only when its checksum
   t.notEqual(harmed, text)
   writeFileSync(path, harmed)
   const refused = templates.open(directory)
-  const error = await failure(refused.ready())
+  const error = await errorOf(refused.ready())
   t.equal(error.code, 'DATADIR_DAMAGED', error.message)
   await refused.close()
   rmSync(path)

@@ -4,13 +4,14 @@ import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
 import { open as openFile, type FileHandle } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import test, { type Test } from 'tape'
-import { isKVSwarmError, type KVSwarm, type KVSwarmError } from '../../lib/index.ts'
+import { type KVSwarm, type KVSwarmError } from '../../lib/index.ts'
 import { cleanup } from '../helpers/cleanup.ts'
 import { until } from '../helpers/events.ts'
 import { needs } from '../helpers/needs.ts'
 import { runProgram } from '../helpers/process.ts'
 import { tmpdir } from '../helpers/tmp.ts'
 import { makePair } from './pair.ts'
+import { errorOf } from '../helpers/errors.ts'
 
 function mount(...args: string[]): void {
   const { status, stderr } = spawnSync('mount', args, { encoding: 'utf8' })
@@ -37,16 +38,6 @@ function disk(t: Test): { folder: string; fail(): void; heal(): void } {
     mount('-o', 'loop', image, folder)
   }
   return { folder, fail, heal }
-}
-
-async function errorOf(promise: Promise<unknown>): Promise<KVSwarmError> {
-  try {
-    await promise
-  } catch (error) {
-    if (isKVSwarmError(error)) return error
-    throw error
-  }
-  throw new Error('it did not fail')
 }
 
 /** Errors that the node could tell nobody else. */

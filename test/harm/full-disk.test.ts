@@ -9,6 +9,7 @@ import { until } from '../helpers/events.ts'
 import { needs } from '../helpers/needs.ts'
 import { tmpdir } from '../helpers/tmp.ts'
 import { makePair } from './pair.ts'
+import { errorOf } from '../helpers/errors.ts'
 
 const mib = 1024 * 1024
 
@@ -44,16 +45,6 @@ function fill(folder: string, leave: number): () => void {
     truncateSync(path, 0)
     rmSync(path)
   }
-}
-
-async function errorOf(promise: Promise<unknown>): Promise<KVSwarmError> {
-  try {
-    await promise
-  } catch (error) {
-    if (isKVSwarmError(error)) return error
-    throw error
-  }
-  throw new Error('it did not fail')
 }
 
 test(

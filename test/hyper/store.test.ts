@@ -7,18 +7,10 @@ import { checkInternals } from '../../lib/hyper/replication.ts'
 import { Store } from '../../lib/hyper/store.ts'
 import type { LogName } from '../../lib/types.ts'
 import { tmpdir } from '../helpers/tmp.ts'
+import { codeOf } from '../helpers/errors.ts'
 
 const other = 'ab'.repeat(32)
 const block = (text: string): Uint8Array => new TextEncoder().encode(text)
-
-async function code(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise
-    return 'no error'
-  } catch (error) {
-    return isKVSwarmError(error) ? error.code : String(error)
-  }
-}
 
 test('identity is kept, and the directory is private', async (t) => {
   const directory = join(tmpdir(t), 'data')
@@ -29,7 +21,7 @@ test('identity is kept, and the directory is private', async (t) => {
   t.equal((await stat(directory)).mode & 0o777, 0o700, 'mode 0700')
   const second = await Store.open({ directory, durability: 'sync' })
   t.equal(second.nodeId, nodeId, 'the same after reopening')
-  t.equal(await code(Store.open({ directory, durability: 'sync' })), 'DATADIR_IN_USE', 'held')
+  t.equal(await codeOf(Store.open({ directory, durability: 'sync' })), 'DATADIR_IN_USE', 'held')
   const inspect = await Store.open({ directory, durability: 'sync', readOnly: true })
   t.equal(inspect.nodeId, nodeId, 'a held directory opens read-only')
   await inspect.close()
@@ -39,14 +31,14 @@ test('identity is kept, and the directory is private', async (t) => {
 test('directories that are not ours are refused, and nothing is written', async (t) => {
   const directory = tmpdir(t)
   await writeFile(join(directory, 'letter.txt'), 'dear')
-  t.equal(await code(Store.open({ directory, durability: 'sync' })), 'DATADIR_FOREIGN')
+  t.equal(await codeOf(Store.open({ directory, durability: 'sync' })), 'DATADIR_FOREIGN')
   const open = join(tmpdir(t), 'open')
   const store = await Store.open({ directory: open, durability: 'sync' })
   await store.close()
   await chmod(open, 0o755)
-  t.equal(await code(Store.open({ directory: open, durability: 'sync' })), 'DATADIR_OPEN')
+  t.equal(await codeOf(Store.open({ directory: open, durability: 'sync' })), 'DATADIR_OPEN')
   t.equal(
-    await code(Store.open({ directory: join(directory, 'letter.txt'), durability: 'sync' })),
+    await codeOf(Store.open({ directory: join(directory, 'letter.txt'), durability: 'sync' })),
     'DATADIR_UNREADABLE'
   )
 })

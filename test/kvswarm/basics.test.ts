@@ -4,19 +4,11 @@ import { Config } from '../../config/index.ts'
 import { isKVSwarmError, type KVEntry } from '../../lib/index.ts'
 import { until } from '../helpers/events.ts'
 import { makeSwarm } from './swarm.ts'
+import { codeOf } from '../helpers/errors.ts'
 
 /** One that can be changed. */
 function copyOf(config: Config): Config {
   return Config.parse(config.serialize())
-}
-
-async function code(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise
-    return 'no error'
-  } catch (error) {
-    return isKVSwarmError(error) ? error.code : String(error)
-  }
 }
 
 test('put, flush with receipt, get: from every node', async (t) => {
@@ -84,8 +76,8 @@ test('an offline write is delivered later; a receipt is found again after a rest
   writer.put('later', 'alligator')
   const { id, operations } = await writer.flush()
   t.equal(operations, 1)
-  t.equal(await code(writer.get('later')), 'NOT_CONNECTED', 'nothing is known offline')
-  t.equal(await code(writer.receipt(id, { timeout: 50 })), 'TIMEOUT', 'no receipt yet')
+  t.equal(await codeOf(writer.get('later')), 'NOT_CONNECTED', 'nothing is known offline')
+  t.equal(await codeOf(writer.receipt(id, { timeout: 50 })), 'TIMEOUT', 'no receipt yet')
   await writer.close()
   await Promise.all(storage.map((kv) => kv.listen()))
   const again = open('w0')
@@ -94,7 +86,7 @@ test('an offline write is delivered later; a receipt is found again after a rest
   t.equal(result.operations, 1)
   t.equal(await again.get('later'), 'alligator')
   t.equal(await again.get('later', { after: id }), 'alligator')
-  t.equal(await code(again.receipt('nonsense')), 'FLUSH_UNKNOWN')
+  t.equal(await codeOf(again.receipt('nonsense')), 'FLUSH_UNKNOWN')
 })
 
 test('timeouts say that the write is durable, and the receipt can be had later', async (t) => {
@@ -119,7 +111,7 @@ test('timeouts say that the write is durable, and the receipt can be had later',
   const aborted = new AbortController()
   aborted.abort()
   x?.put('never', 'written')
-  t.equal(await code(x?.flush({ signal: aborted.signal }) ?? Promise.resolve()), 'ABORTED')
+  t.equal(await codeOf(x?.flush({ signal: aborted.signal }) ?? Promise.resolve()), 'ABORTED')
   await x?.flush({ receipt: true })
   t.equal(await x?.get('never'), 'written', 'it stayed in the cache, the next flush wrote it')
 })
@@ -150,12 +142,15 @@ test('a removed writer: what was acked is applied, nothing after; authorised aga
   for (const kv of [...storage, y]) await kv?.setConfig(without)
   // The writer itself has not heard of it.
   const late = await x?.set('after', '2')
-  t.equal(await code(x?.receipt(late?.id ?? '', { timeout: 700 }) ?? Promise.resolve()), 'TIMEOUT')
+  t.equal(
+    await codeOf(x?.receipt(late?.id ?? '', { timeout: 700 }) ?? Promise.resolve()),
+    'TIMEOUT'
+  )
   t.equal(await y?.get('after', { fresh: true }), null, 'not applied')
   t.equal(await y?.get('before', { fresh: true }), '1')
   await x?.setConfig(without)
   x?.put('more', '3')
-  t.equal(await code(x?.flush() ?? Promise.resolve()), 'NOT_WRITER', 'and then it knows')
+  t.equal(await codeOf(x?.flush() ?? Promise.resolve()), 'NOT_WRITER', 'and then it knows')
   t.equal((await x?.status())?.writer, false)
   const again = copyOf(without)
   again.addWriter(ids.writers[0] ?? '')
@@ -171,12 +166,12 @@ test('configurations: stale, conflicting and other slices are refused', async (t
   const next = copyOf(config)
   next.addWriter('ab'.repeat(32))
   await x?.setConfig(next)
-  t.equal(await code(x?.setConfig(config) ?? Promise.resolve()), 'CONFIG_STALE')
+  t.equal(await codeOf(x?.setConfig(config) ?? Promise.resolve()), 'CONFIG_STALE')
   const other = copyOf(config)
   other.addWriter('cd'.repeat(32))
-  t.equal(await code(x?.setConfig(other) ?? Promise.resolve()), 'CONFIG_CONFLICT')
+  t.equal(await codeOf(x?.setConfig(other) ?? Promise.resolve()), 'CONFIG_CONFLICT')
   t.equal(
-    await code(x?.setCapacities({ [ids.storage[0] ?? '']: 50 }) ?? Promise.resolve()),
+    await codeOf(x?.setCapacities({ [ids.storage[0] ?? '']: 50 }) ?? Promise.resolve()),
     'CONFIG_SLICES'
   )
   t.deepEqual(await x?.getWriters(), [...ids.writers, 'ab'.repeat(32)].toSorted())
@@ -189,7 +184,7 @@ test('close flushes; calls after it are refused; closing twice is nothing', asyn
   x?.put('flushed', 'by close')
   await x?.close()
   await x?.close()
-  t.equal(await code(x?.get('k') ?? Promise.resolve()), 'CLOSED')
+  t.equal(await codeOf(x?.get('k') ?? Promise.resolve()), 'CLOSED')
   t.throws(() => void x?.put('k', 'v'), /closed/)
   const again = open('w0')
   await again.connect()

@@ -4,8 +4,9 @@ import { Config } from '../../config/index.ts'
 import { isKVSwarmError } from '../../lib/errors.ts'
 import { KVSwarm } from '../../lib/kvswarm.ts'
 import { until } from '../helpers/events.ts'
-import { errorOf, failure, storeOver, TestEngine } from './engine.ts'
+import { failure, storeOver, TestEngine } from './engine.ts'
 import { makeSwarm } from './swarm.ts'
+import { errorOf } from '../helpers/errors.ts'
 
 const ids = ['11', '22', '33'].map((byte) => byte.repeat(32))
 

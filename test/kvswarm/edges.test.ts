@@ -2,18 +2,10 @@
 import { truncate } from 'node:fs/promises'
 import test from 'tape'
 import { Config } from '../../config/index.ts'
-import { isKVSwarmError, type KVSwarm } from '../../lib/index.ts'
+import { type KVSwarm } from '../../lib/index.ts'
 import { deadline, until } from '../helpers/events.ts'
 import { makeSwarm } from './swarm.ts'
-
-async function code(promise: Promise<unknown> | undefined): Promise<string> {
-  try {
-    await promise
-    return 'no error'
-  } catch (error) {
-    return isKVSwarmError(error) ? error.code : String(error)
-  }
-}
+import { codeOf } from '../helpers/errors.ts'
 
 test('lost marks: a session that writes nothing forgets nothing', async (t) => {
   const { storage, writers, open, path } = await makeSwarm(t, { storage: 1, capacities: [1] })
@@ -44,8 +36,8 @@ test("a receipt is for this node's own flush", async (t) => {
   await y.set('y', 1, { receipt: true })
   await x.disconnect()
   const { id } = await x.set('k', 'v')
-  t.equal(await code(y.receipt(id, { timeout: 1000 })), 'FLUSH_UNKNOWN')
-  t.equal(await code(y.get('k', { after: id, timeout: 1000 })), 'FLUSH_UNKNOWN')
+  t.equal(await codeOf(y.receipt(id, { timeout: 1000 })), 'FLUSH_UNKNOWN')
+  t.equal(await codeOf(y.get('k', { after: id, timeout: 1000 })), 'FLUSH_UNKNOWN')
 })
 
 test('a node that stores and writes applies its own writes', async (t) => {
@@ -87,7 +79,7 @@ test('close ends every wait', async (t) => {
     x.receipt(id, { timeout: Infinity }),
     x.get('k', { timeout: Infinity }),
     x.get('k', { after: id, timeout: Infinity })
-  ].map((wait) => code(wait))
+  ].map((wait) => codeOf(wait))
   await until(async () => (await x.status()).node, { what: 'the node' })
   await deadline(x.close(), 10_000, 'close')
   for (const wait of waits) t.equal(await deadline(wait, 1000, 'a wait to end'), 'CLOSED')
@@ -126,7 +118,7 @@ test('an owner that is away costs its wait once', async (t) => {
   for (let i = 0; i < 10; i++) await again.get('k')
   t.ok(performance.now() - started < 15_000, 'the next ones do not wait 2 s each')
   t.equal(
-    await code(again.get('k', { fresh: true, timeout: 200 })),
+    await codeOf(again.get('k', { fresh: true, timeout: 200 })),
     'OWNER_UNREACHABLE',
     'fresh means it'
   )
@@ -139,7 +131,7 @@ test('read-only: a held directory, its outboxes and its own index', async (t) =>
   const look = open('w0', { readOnly: true })
   t.equal((await look.status()).outboxes.length, 1)
   t.throws(() => void look.put('a', 1), /readOnly/)
-  t.equal(await code(look.connect()), 'READ_ONLY')
+  t.equal(await codeOf(look.connect()), 'READ_ONLY')
   const index = open('s0', { readOnly: true })
   t.equal(await index.get('k', { wait: false }), 'v')
   t.equal(await storage[0]?.get('k'), 'v', 'the holder goes on')

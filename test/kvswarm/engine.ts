@@ -2,7 +2,7 @@
  * An engine for tests of the class: it holds what it was asked to write until the test answers, and keeps a log of
  * what it "appended", each request id once, as a real outbox does.
  */
-import { isKVSwarmError, KVSwarmError, type ErrorCode } from '../../lib/errors.ts'
+import { KVSwarmError, type ErrorCode } from '../../lib/errors.ts'
 import { KVSwarm, type KVSwarmOptions } from '../../lib/kvswarm.ts'
 import type { Engine, Role, Status, TailEvent, WaitOptions, WriteRequest } from '../../lib/ports.ts'
 import type { Entry, FlushResult, Operation } from '../../lib/types.ts'
@@ -178,17 +178,6 @@ export function storeOver(engine: TestEngine, options: Partial<KVSwarmOptions> =
 
 export function failure(code: ErrorCode, data: Record<string, unknown> = {}): KVSwarmError {
   return new KVSwarmError(code, `made by the test: ${code}`, { data })
-}
-
-/** The error that a promise rejects with. */
-export async function errorOf(promise: Promise<unknown>): Promise<KVSwarmError> {
-  try {
-    await promise
-  } catch (error) {
-    if (isKVSwarmError(error)) return error
-    throw error
-  }
-  throw new Error('it did not fail')
 }
 
 function textOf(operation: Operation): string {

@@ -8,8 +8,9 @@ import { encodeFlushId } from '../../lib/wire/flush-id.ts'
 import { encodeKey } from '../../lib/wire/keys.ts'
 import { encodeValue } from '../../lib/wire/values.ts'
 import { random as randomFor } from '../helpers/random.ts'
-import { errorOf, failure, storeOver, TestEngine } from './engine.ts'
+import { failure, storeOver, TestEngine } from './engine.ts'
 import { makeSwarm } from './swarm.ts'
+import { errorOf } from '../helpers/errors.ts'
 
 test('what a failed flush gave back is written before what came later', async (t) => {
   for (const code of ['ABORTED', 'DISK_FULL', 'NOT_WRITER'] as const) {

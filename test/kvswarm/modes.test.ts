@@ -6,8 +6,9 @@ import test from 'tape'
 import { cleanup } from '../helpers/cleanup.ts'
 import { until } from '../helpers/events.ts'
 import { tmpdir } from '../helpers/tmp.ts'
-import { errorOf, failure, storeOver, TestEngine } from './engine.ts'
+import { failure, storeOver, TestEngine } from './engine.ts'
 import { makeSwarm } from './swarm.ts'
+import { errorOf } from '../helpers/errors.ts'
 
 test('immediate: a put resolves behind its write, those that come meanwhile share the next', async (t) => {
   const engine = new TestEngine()

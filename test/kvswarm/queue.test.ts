@@ -5,7 +5,7 @@ import { KVSwarm } from '../../lib/index.ts'
 import { cleanup } from '../helpers/cleanup.ts'
 import { once, until } from '../helpers/events.ts'
 import { tmpdir } from '../helpers/tmp.ts'
-import { errorOf } from './engine.ts'
+import { errorOf } from '../helpers/errors.ts'
 import { makeSwarm } from './swarm.ts'
 
 test('offline the queue fills up; delivered, it lets in who waits, in turn', async (t) => {

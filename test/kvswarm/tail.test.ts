@@ -1,10 +1,10 @@
 // refresh() and tail(): what is told, from where, and that nothing is missed.
 import test from 'tape'
-import { isKVSwarmError } from '../../lib/errors.ts'
 import type { Change, KVSwarm, TailOptions } from '../../lib/index.ts'
 import { until } from '../helpers/events.ts'
 import { random as randomFor } from '../helpers/random.ts'
 import { makeSwarm } from './swarm.ts'
+import { codeOf } from '../helpers/errors.ts'
 
 async function page(
   kv: KVSwarm | undefined,
@@ -22,15 +22,6 @@ async function page(
     else changes.push('reset')
   }
   return { changes: changes.toSorted(), bookmark: last, all }
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise
-    return 'none'
-  } catch (error) {
-    return isKVSwarmError(error) ? error.code : String(error)
-  }
 }
 
 test('tail: the full state, then what changed, deletions too; merged, and only data', async (t) => {

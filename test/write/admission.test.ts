@@ -1,22 +1,13 @@
 // The write queue alone: who is admitted when, what ends a wait, and that its counters add up.
 import test from 'tape'
-import { isKVSwarmError } from '../../lib/errors.ts'
 import type { QueueBounds } from '../../lib/ports.ts'
 import { Admission, type Weight } from '../../lib/write/admission.ts'
 import { Backlog } from '../../lib/write/backlog.ts'
 import { random as randomFor } from '../helpers/random.ts'
+import { codeOf } from '../helpers/errors.ts'
 
 const bounds: QueueBounds = { maxPendingBytes: 100, maxPendingBlocks: 10, onFull: 'wait' }
 const weight = (bytes: number, blocks = 1): Weight => ({ bytes, blocks })
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise
-    return 'none'
-  } catch (error) {
-    return isKVSwarmError(error) ? error.code : String(error)
-  }
-}
 
 /** A queue before an outbox that the test receipts. */
 function queueWith(some: Partial<QueueBounds> = {}): {
@@ -101,7 +92,7 @@ test('100 callers come in as they came, and closing refuses those who wait', asy
   t.equal(queue.stats.depth, 40)
   queue.close()
   const outcomes = await Promise.all(all.map(codeOf))
-  t.deepEqual(outcomes.slice(0, 60), Array(60).fill('none'))
+  t.deepEqual(outcomes.slice(0, 60), Array(60).fill('no error'))
   t.deepEqual(outcomes.slice(60), Array(40).fill('QUEUE_CLOSED'))
   t.deepEqual(
     ran,

@@ -1,12 +1,12 @@
 // A writer and its queue over logs in memory: the moments around the append, and who looks for receipts.
 import test from 'tape'
-import { isKVSwarmError } from '../../lib/errors.ts'
 import type { Log, OwnGeneration, OwnLogs, QueueBounds } from '../../lib/ports.ts'
 import type { LogName, NodeId, Operation, Position } from '../../lib/types.ts'
 import { encodeKey } from '../../lib/wire/keys.ts'
 import { encodeValue } from '../../lib/wire/values.ts'
 import { Writer } from '../../lib/write/writer.ts'
 import { until } from '../helpers/events.ts'
+import { codeOf } from '../helpers/errors.ts'
 
 const owner: NodeId = 'cd'.repeat(32)
 const node: NodeId = 'ab'.repeat(32)
@@ -118,15 +118,6 @@ function request(...texts: string[]): { request: Uint8Array; operations: Operati
   const id = new Uint8Array(16)
   new DataView(id.buffer).setUint32(0, ++requests)
   return { request: id, operations: texts.map(put) }
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  try {
-    await promise
-    return 'none'
-  } catch (error) {
-    return isKVSwarmError(error) ? error.code : String(error)
-  }
 }
 
 test('a signal between admission and append leaves nothing; behind the append the outcome is told', async (t) => {
