@@ -3,7 +3,7 @@
  * Published limits (keys, values, groups) are part of the format: docs/formats.md.
  */
 
-/** An encoded key; the B-tree keeps several of them in one node. */
+/** An encoded key; a fence keeps many of them. */
 export const keyBytesMax = 1024
 /** An encoded value with its tag. */
 export const valueBytesMax: number = 8 * 1024 * 1024
@@ -52,29 +52,10 @@ export const receiptPollMaxMs = 5_000
 export const intakeBlocksMax = 64
 /** Bytes of one writer's blocks that are here but not applied; then fetching waits. */
 export const intakeBytesMax: number = 32 * 1024 * 1024
-/** A hostile hyperbee hint may name so many blocks; honest ones name those of one path or one page. */
-export const hintBlocksMax = 4096
-/** Hints that are followed, and looked up for others, at a time. */
-export const hintsMax = 16
-/** How long a hint is followed. */
-export const hintTimeoutMs = 10_000
 /** An owner that did not answer is asked again after so long; meanwhile a copy answers at once. */
 export const askAgainMs = 5_000
 /** Heads of which a storage node said that they show more as applied, and that a writer's view has not come to. */
 export const headsAwaitedMax = 64
-
-/** What all trees of a process keep of blocks that they have read. */
-export const treeCacheBytesMax: number = 32 * 1024 * 1024
-/** Keys of one tree node of an index; hyperbee makes at most 8. */
-export const indexNodeKeysMax = 16
-/** Tree nodes in one block: an apply batch changes at most some thousands. */
-export const indexBlockNodesMax = 65_536
-/** Levels of an index within a block: with 5 keys a node, 16 levels hold more than 10^11. */
-export const indexDepthMax = 48
-/** Blocks of one look-up: four keys and a child for each level, and much to spare. */
-export const indexReadBlocksMax = 512
-/** Blocks that a range fetches ahead: hyperbee looks at up to 2,048 tree nodes of up to 9 keys before it is read. */
-export const indexRangeBlocksAhead = 32_768
 
 /** An outbox goes on under its next generation when it has grown to this; the old one is deleted whole when applied. */
 export const rotateBytes: number = 64 * 1024 * 1024
@@ -101,7 +82,7 @@ export const deletedGenerationsMax = 4096
 /** How often an outbox is looked at that was quiet, or whose rotation failed. */
 export const rotateLookMs = 5_000
 
-/** One apply batch: operations and bytes; hyperbee's speed is flat from batches of 100 on (measured). */
+/** One apply batch: operations and bytes; an index is fastest from some hundreds on (measured). */
 export const applyOperationsMax = 1000
 export const applyBytesMax: number = 4 * 1024 * 1024
 /** What one writer may put into one batch while others wait. */
@@ -199,3 +180,62 @@ export const handlesRetryMs = 100
 export const backupChunkBytes: number = 4 * 1024 * 1024
 /** Files can go while a backup reads them (the holder merges its tables); each try reads a newer state. */
 export const backupTriesMax = 5
+
+/** A key of an index: a kind byte, an epoch or a time, an encoded key. */
+export const indexKeyBytesMax: number = keyBytesMax + 16
+/** Blocks of entries are filled up to here; smaller ones cost more of a log, larger ones more of a get (measured). */
+export const indexBlockBytes = 1024
+/** Pages of a directory: 64 entries or so. */
+export const indexPageBytes = 512
+/** Children of a lowest fence, whose filter then has some 300 B, and of a higher one, 1 KiB or so. */
+export const indexFenceChildren = 30
+export const indexUpperChildren = 120
+/** The topmost fence of a run stands in every block of the anchor. */
+export const indexTopBytesMax = 4096
+export const indexTopBytesTarget = 1536
+/** Entries of a small step lie in its last block, up to here. */
+export const indexInlineBytesMax = 1536
+/** Values above this have a block of their own, and are not merged. */
+export const indexValueInlineBytesMax = 1024
+/** Small steps before they are put under one directory, and sources of one size class before they are. */
+export const indexSmallStepsMax = 16
+export const indexFanOut = 8
+/** Sources of a journal: small steps, and up to 8 of each size class. */
+export const indexSourcesMax = 256
+/** A journal becomes a run at so many entries, or at this part of the largest run, or at so many bytes. */
+export const indexJournalEntriesMin = 4096
+export const indexJournalShare: number = 1 / 16
+export const indexJournalBytesMax: number = 64 * 1024 * 1024
+/** Journals of one state: the one that grows, and those that wait to become runs. */
+export const indexJournalsMax = 8
+export const indexRunsMax = 64
+/** All runs are merged when there are more than these beside the largest, or they have this part of its entries. */
+export const indexUpperRunsMax = 8
+export const indexUpperShare = 0.5
+/** What all indexes of a process keep of blocks that they have read. */
+export const indexCacheBytesMax: number = 32 * 1024 * 1024
+/** Large values that a range fetches at a time. */
+export const indexValuesAheadBytesMax: number = 4 * 1024 * 1024
+/** A block of a state that was replaced is waited for so long; then the newer state is read. */
+export const indexReplacedWaitMs = 700
+/** Work of an index in the background that is done at a time; then it rests as long. */
+export const indexSliceMs = 6
+/** An index that nobody has written to for so long is tidied up. */
+export const indexQuietMs = 5_000
+/** Then its journal becomes a run when it has this part of the entries, and runs are merged. */
+export const indexTidyShare = 0.1
+export const indexTidyEntriesMin = 256
+/** A core that an index has replaced is deleted after so long: somebody may be reading in it. */
+export const indexGraceMs = 10_000
+/** Journals that are in a run already are kept for who follows: so long, and so many bytes beside the live ones. */
+export const indexHistoryMs = 30_000
+export const indexHistoryShare = 0.5
+export const indexHistoryBytesMin: number = 1024 * 1024
+/** A kept journal whose large values are dead to this part is emptied: what lives is written again. */
+export const indexDeadShare = 0.5
+/** Journals that become runs while all runs are merged: who writes is slowed down to that. */
+export const indexFlushesPerMerge = 8
+/** For reads that take only what is here: so many blocks back a state is looked for that is here. */
+export const indexLookBackBlocksMax = 256
+/** Who has read an index within this time gets what a read begins with as it comes. */
+export const indexReadingMs = 10_000

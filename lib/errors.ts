@@ -47,6 +47,7 @@ export type ErrorCode =
   | 'OPERATION_REJECTED' // the owner refused the operation; `reason` tells why
   | 'FLUSH_PARTIAL' // the flush reached some outboxes, not others
   | 'FLUSH_LOST' // the operations were lost with an unsynced outbox (durability 'os')
+  | 'INDEX_REPLACED' // the state of an index that is read was replaced, and its blocks are gone: read again
   | 'CORRUPT' // bytes that are signed and whole but make no sense
   | 'DISK_FULL'
   | 'IO_ERROR'

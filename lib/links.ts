@@ -12,6 +12,7 @@ import {
   recordsBurstMax,
   recordsPerSecondMax
 } from '../config/limits.ts'
+import { serveOnDemand } from './hyper/mux.ts'
 import { KVSwarmError } from './errors.ts'
 import { Allowance } from './hyper/allowance.ts'
 import { internalsOf } from './hyper/replication.ts'
@@ -71,6 +72,14 @@ export class Link {
     if (this.closed || this.#attached.has(log)) return
     this.#attached.add(log)
     log.core.replicate(this.#peer.muxer)
+  }
+
+  /** Serves what the peer asks for by its discovery key (hex), if `find` has it. */
+  serve(find: (discoveryKey: string) => Promise<Attachable | null>): void {
+    serveOnDemand(this.#peer.muxer, async (discoveryKey) => {
+      const log = await find(discoveryKey)
+      if (log) this.attach(log)
+    })
   }
 
   close(reason?: Error): void {

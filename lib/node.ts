@@ -13,16 +13,19 @@ import {
   warningsPerSecondMax
 } from '../config/limits.ts'
 import { StorageNode } from './apply/storage-node.ts'
+import { assert } from './assert.ts'
 import { isKVSwarmError, KVSwarmError, messageOf } from './errors.ts'
 import { Allowance } from './hyper/allowance.ts'
-import { BeeIndex, BeeView } from './hyper/bee.ts'
 import { wrapped } from './hyper/disk-errors.ts'
+import { HyperIndexCores } from './hyper/index-cores.ts'
 import type { HyperLog } from './hyper/log.ts'
 import { logKey } from './hyper/marks.ts'
 import { Newest } from './hyper/newest.ts'
 import { StateFile } from './hyper/state-file.ts'
 import { Store } from './hyper/store.ts'
 import { hyperswarmNetwork } from './hyper/swarm.ts'
+import { FollowedIndex } from './lsm/view.ts'
+import { OwnIndex } from './lsm/own-index.ts'
 import { Links, type Link, type NodeMessage } from './links.ts'
 import type {
   Engine,
@@ -85,6 +88,12 @@ export class LocalEngine implements Engine {
   readonly #state: StateFile
   readonly #since: number = Date.now()
   readonly #views = new Map<NodeId, OwnerView>()
+  /** The cores of indexes, by node and generation. */
+  readonly #cores = new Map<string, HyperIndexCores>()
+  readonly #anchors = new WeakMap<
+    IndexView,
+    { readonly anchor: HyperLog; readonly cores: HyperIndexCores }
+  >()
   readonly #asked = new Map<NodeId, Link>()
   readonly #headAnswers = new Map<number, { owner: NodeId; told: (head: Head) => void }>()
   /** Calls under way: close() and a failure end their waits. */
@@ -401,7 +410,7 @@ export class LocalEngine implements Engine {
       {
         node: this.nodeId,
         logs: this.#store,
-        openIndex: (log) => BeeIndex.open(log as HyperLog),
+        openIndex: (log, whole) => this.#openIndex(log, whole),
         openInbox: (writer, generation, attach) => this.#openInbox(writer, generation, attach),
         deleteInbox: (writer, generation) => this.#deleteInbox(writer, generation),
         storedInboxes: () => this.#storedInboxes(),
@@ -549,9 +558,8 @@ export class LocalEngine implements Engine {
       for (const log of outbox.logs) link.attach(log as HyperLog)
       this.#tellOldest(outbox)
     }
-    for (const view of this.#views.get(node)?.attached ?? []) {
-      link.attach((view as BeeView).log)
-    }
+    for (const view of this.#views.get(node)?.attached ?? []) this.#attach(link, view)
+    link.serve((discoveryKey) => this.#served(discoveryKey))
     if (records.length > 0) link.send({ type: 'records', records })
   }
 
@@ -643,6 +651,7 @@ export class LocalEngine implements Engine {
 
   #sign(log: Log, serial: number | null, continues: Position | null): Uint8Array {
     const { name, generation } = log
+    assert(name.kind !== 'journal', 'journals are not announced')
     return signGeneration({ name, generation, serial, continues }, this.#store.keyPair)
   }
 
@@ -666,13 +675,71 @@ export class LocalEngine implements Engine {
     let view = this.#views.get(node)
     if (!view) {
       view = new OwnerView(node, {
-        open: async (id, generation) =>
-          await BeeView.open(await this.#store.peerLog({ kind: 'index', node: id }, generation)),
-        attach: (opened: IndexView) => this.#links?.get(node)?.attach((opened as BeeView).log)
+        open: (id, generation) => this.#openView(id, generation),
+        attach: (opened: IndexView) => {
+          const link = this.#links?.get(node)
+          if (link) this.#attach(link, opened)
+        }
       })
       this.#views.set(node, view)
     }
     return view
+  }
+
+  async #openIndex(log: Log, whole: boolean): Promise<OwnIndex> {
+    const cores = this.#indexCores(this.nodeId, log.generation)
+    try {
+      return await OwnIndex.open(log, {
+        cores,
+        readOnly: !whole,
+        hasRoom: () => this.#store.reserve.reason === null,
+        failed: (error) => this.#failed(error)
+      })
+    } catch (error) {
+      await cores.close()
+      throw error
+    }
+  }
+
+  async #openView(node: NodeId, generation: number): Promise<IndexView> {
+    const anchor = await this.#store.peerLog({ kind: 'index', node }, generation)
+    const cores = this.#indexCores(node, generation)
+    const isOwn = node === this.nodeId
+    if (!isOwn) cores.onOpen = (log) => this.#links?.get(node)?.attach(log)
+    const view = await FollowedIndex.open(anchor, cores, {
+      deletes: !isOwn && !this.#store.readOnly
+    })
+    this.#anchors.set(view, { anchor, cores })
+    return view
+  }
+
+  /** The cores of one index: an own one is written and read at a time. */
+  #indexCores(node: NodeId, generation: number): HyperIndexCores {
+    const key = `${node}/${generation}`
+    const known = this.#cores.get(key)
+    if (known?.isOpen) return known.share()
+    const cores = new HyperIndexCores(this.#store, node, generation)
+    cores.onDeleteFailed = (error) =>
+      this.#warn(
+        `a part of an index that is not needed any more is still there: ${messageOf(error)}`
+      )
+    this.#cores.set(key, cores)
+    return cores
+  }
+
+  /** Takes an index in from its node. */
+  #attach(link: Link, view: IndexView): void {
+    const open = this.#anchors.get(view)
+    if (!open) return
+    link.attach(open.anchor)
+    for (const log of open.cores.logs) link.attach(log)
+  }
+
+  /** A core of this node's own index that a peer asks for. */
+  async #served(discoveryKey: string): Promise<HyperLog | null> {
+    const log = this.#storage?.log
+    if (!log) return null
+    return (await this.#cores.get(`${this.nodeId}/${log.generation}`)?.find(discoveryKey)) ?? null
   }
 
   async #openInbox(writer: NodeId, generation: number, attach = true): Promise<Log> {
@@ -747,7 +814,7 @@ export class LocalEngine implements Engine {
     options: ReadOptions = { timeout: receiptPollMs * 10 }
   ): Promise<Position | null> {
     const { current } = this.#view(owner)
-    if (!current || current.head.length < 2) return null
+    if (!current || current.head.length === 0) return null
     const value = await current.get(cursorKey(this.nodeId, owner), options)
     return value === null ? null : decodeCursor(value)
   }

@@ -121,7 +121,9 @@ export interface IndexSnapshot {
     range: IndexRange,
     options?: ReadOptions
   ): AsyncIterable<{ key: Uint8Array; value: Uint8Array }>
-  /** Keys of the range that differ from those at `from`, an earlier head of this generation; null: deleted. */
+  /** True when all that changed since an earlier head can still be told. */
+  tellsSince(from: Head): boolean
+  /** What changed in the range since `from`, of which tellsSince() is true, each key once; null: deleted. */
   changes(from: Head, range: IndexRange, options?: ReadOptions): AsyncIterable<IndexChange>
   close(): Promise<void>
 }

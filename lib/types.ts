@@ -21,6 +21,12 @@ export interface Position {
 
 /** Which log of which node: what goes into the namespace of its core (docs/formats.md). */
 export type LogName =
+  | AnnouncedLog
+  /** A journal of the index's generation `index`; the number of the journal takes the place of a generation. */
+  | { readonly kind: 'journal'; readonly node: NodeId; readonly index: number }
+
+/** A log whose generations its node tells others. */
+export type AnnouncedLog =
   | { readonly kind: 'index'; readonly node: NodeId }
   | { readonly kind: 'outbox'; readonly node: NodeId; readonly owner: NodeId }
   | {

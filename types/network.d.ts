@@ -89,6 +89,8 @@ declare module 'protomux' {
     /** False from a write that filled the stream until the stream has drained. */
     readonly drained: boolean
     createChannel(options: ChannelOptions): Channel | null
+    /** Called when the peer opens a channel of this protocol that nobody has opened here. */
+    pair(options: { protocol: string }, notify: (id: Uint8Array | null) => Promise<void>): void
     cork(): void
     uncork(): void
     // Internals that lib/hyper/mux.ts overrides; it checks at start that they exist.

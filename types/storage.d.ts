@@ -9,6 +9,9 @@ declare module 'hypercore' {
   export interface Manifest {
     version: 1
     signers: { publicKey: Uint8Array; namespace: Uint8Array }[]
+    hash?: 'blake2b'
+    quorum?: number
+    prologue?: { hash: Uint8Array; length: number }
   }
 
   export interface GetOptions {
@@ -51,6 +54,10 @@ declare module 'hypercore' {
       readonly state: SessionState
       readonly storage: {
         read(...given: unknown[]): { getBlock(index: number): Promise<unknown> }
+        createBlockStream(range: {
+          gte: number
+          lt: number
+        }): AsyncIterable<{ index: number; value: Buffer }>
       }
       readonly closed: boolean
       close(): Promise<void>
@@ -100,6 +107,8 @@ declare module 'corestore' {
     close(): Promise<void>
     get(options: CoreOptions): Hypercore
     list(): AsyncIterable<Uint8Array>
+    /** A core that never changes, of what `core` holds; the two share it. */
+    staticify(core: Hypercore, options?: { writable?: boolean }): Promise<Hypercore>
     createKeyPair(name: string): Promise<{ publicKey: Buffer; secretKey: Buffer }>
   }
 }

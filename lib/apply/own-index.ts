@@ -35,17 +35,21 @@ export interface OpenedIndex {
 export async function openOwnIndex(
   node: NodeId,
   logs: OwnLogs,
-  openIndex: (log: Log) => Promise<Index>,
+  openIndex: (log: Log, whole: boolean) => Promise<Index & { readonly isWhole: boolean }>,
   config: { readonly epoch: number; readonly hash: string },
   now: number
 ): Promise<OpenedIndex> {
   const name: LogName = { kind: 'index', node }
   const found: (OpenedIndex & { whole: boolean })[] = []
   for (const { log, whole } of await logs.ownGenerations(name)) {
-    const index = await openIndex(log)
+    if (log.length === 0) {
+      await log.close()
+      continue
+    }
+    const index = await openIndex(log, whole)
     const state = await readState(index)
     if (state === null) await index.close()
-    else found.push({ index, log, state, whole })
+    else found.push({ index, log, state, whole: index.isWhole })
   }
   const newest = found.pop()
   for (const older of found) await older.index.close()
@@ -60,7 +64,7 @@ export async function openOwnIndex(
   if (newest?.whole) return newest
 
   const log = await logs.begin(name, logs.nextGeneration(name))
-  const index = await openIndex(log)
+  const index = await openIndex(log, true)
   const state = beginIndex(newest?.state ?? null, config, now)
   if (newest) {
     await copy(newest.index, index)
@@ -96,7 +100,7 @@ export function checkConfig(
 
 /** @returns null when the index was never finished */
 async function readState(index: Index): Promise<IndexState | null> {
-  if (index.head.length < 2) return null
+  if (index.head.length === 0) return null
   const value = await index.get(indexStateKey, { wait: false })
   return value === null ? null : decodeIndexState(value)
 }

@@ -38,8 +38,8 @@ export interface StorageConfig {
 export interface StorageEnvironment {
   readonly node: NodeId
   readonly logs: OwnLogs
-  /** Makes an index of a log of ours. */
-  openIndex(log: Log): Promise<Index>
+  /** Opens the index of which a log of ours is the anchor. @param whole false: it is only read */
+  openIndex(log: Log, whole: boolean): Promise<Index & { readonly isWhole: boolean }>
   /** Opens a writer's outbox; with `attach` it is attached to the writer's connection, if there is one. */
   openInbox(writer: NodeId, generation: number, attach: boolean): Promise<Log>
   /** Deletes this node's copy of a generation; nothing when there is none, or when it is this node's own outbox. */

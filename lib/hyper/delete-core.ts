@@ -40,6 +40,20 @@ export async function deleteCore(corestore: Corestore, session: Hypercore): Prom
   return dataPointer
 }
 
+/**
+ * Takes the old name off what has become another core: the two share one place in the store (corestore's staticify()
+ * leaves both names). @param session of the old name; it is closed
+ */
+export async function forgetName(corestore: Corestore, session: Hypercore): Promise<void> {
+  const { core, discoveryKey } = session
+  await session.close()
+  await core.close()
+  corestore.cores.map.delete(Buffer.from(discoveryKey).toString('hex'))
+  const write = corestore.storage.db.write({ autoDestroy: true })
+  write.tryDelete(Buffer.from(keys.store.core(discoveryKey)))
+  await write.flush()
+}
+
 interface Deleted {
   readonly dataPointer: number
   readonly bytes: number

@@ -22,7 +22,7 @@ import type { SyncedLog } from './wal.ts'
 
 const slotBytes = 128
 const formatVersion = 1
-const kinds: readonly LogName['kind'][] = ['index', 'outbox', 'handoff']
+const kinds: readonly LogName['kind'][] = ['index', 'outbox', 'handoff', 'journal']
 const zeroId = '0'.repeat(64)
 /** No log ever fits a mark of this length: what has it is never appended to again. */
 const sealedLength = Number.MAX_SAFE_INTEGER
@@ -274,6 +274,8 @@ export function logKey(name: LogName): string {
       return `outbox/${name.node}/${name.owner}`
     case 'handoff':
       return `handoff/${name.node}/${name.to}/${name.epoch}`
+    case 'journal':
+      return `journal/${name.node}/${name.index}`
   }
 }
 
@@ -286,6 +288,7 @@ function encodeSlot(
   body[16] = kinds.indexOf(name.kind) + 1
   const other = name.kind === 'outbox' ? name.owner : name.kind === 'handoff' ? name.to : zeroId
   body.set(idBytes(other), 17)
+  if (name.kind === 'journal') body.writeBigUInt64BE(BigInt(name.index), 17)
   body.writeUInt32BE(name.kind === 'handoff' ? name.epoch : 0, 49)
   body.writeBigUInt64BE(BigInt(generation), 53)
   body.writeBigUInt64BE(BigInt(length), 61)
@@ -296,20 +299,27 @@ function encodeSlot(
 }
 
 function decodeSlot(body: Buffer, node: string): Mark {
-  const other = idOf(body.subarray(17, 49))
   const kind = kinds[(body[16] ?? 0) - 1] ?? 'index'
-  const name: LogName =
-    kind === 'index'
-      ? { kind, node }
-      : kind === 'outbox'
-        ? { kind, node, owner: other }
-        : { kind, node, to: other, epoch: body.readUInt32BE(49) }
   return {
-    name,
+    name: nameOf(kind, node, body),
     generation: Number(body.readBigUInt64BE(53)),
     length: Number(body.readBigUInt64BE(61)),
     hashLength: Number(body.readBigUInt64BE(69)),
     hash: Buffer.from(body.subarray(77, 109))
+  }
+}
+
+function nameOf(kind: LogName['kind'], node: string, body: Buffer): LogName {
+  const other = idOf(body.subarray(17, 49))
+  switch (kind) {
+    case 'index':
+      return { kind, node }
+    case 'outbox':
+      return { kind, node, owner: other }
+    case 'handoff':
+      return { kind, node, to: other, epoch: body.readUInt32BE(49) }
+    case 'journal':
+      return { kind, node, index: Number(body.readBigUInt64BE(17)) }
   }
 }
 

@@ -32,6 +32,25 @@ export interface MuxOptions {
   readonly onViolation?: (kind: 'oversized' | 'malformed' | 'backlog', reason: Error) => void
 }
 
+/**
+ * Calls `asked` when the peer opens the channel of a hypercore that is not attached; what is attached when that has
+ * ended is served.
+ */
+export function serveOnDemand(
+  muxer: unknown,
+  asked: (discoveryKey: string) => Promise<void>
+): void {
+  const mux = muxer as Protomux
+  mux.pair({ protocol: coreProtocol }, async (discoveryKey) => {
+    await asked(Buffer.from(discoveryKey ?? []).toString('hex'))
+    // A core that is attached pairs its channel a moment later.
+    await new Promise<void>((resolve) => setImmediate(resolve))
+  })
+}
+
+/** The protocol name of a hypercore's channel. */
+const coreProtocol = 'hypercore/alpha'
+
 const internals = ['_onopensession', '_pushBatch', '_sendBatch', '_safeDestroy', '_warn']
 
 export class BoundedMux extends Protomux {

@@ -15,21 +15,22 @@ import { readdirSync, renameSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import Corestore from 'corestore'
-import Hypercore from 'hypercore'
+import Hypercore, { type Manifest } from 'hypercore'
 import HypercoreStorage from 'hypercore-storage'
 import Rache from 'rache'
 import { storeBufferBytes } from '../../config/limits.ts'
 import { KVSwarmError } from '../errors.ts'
+import type { CoreName } from '../index-ports.ts'
 import type { Log, OwnGeneration, OwnLogs } from '../ports.ts'
 import { goesOnWithHashAt, isSuspect, nextGenerationAfter } from '../protocol/startup.ts'
 import type { KeyPair, LogName, NodeId } from '../types.ts'
 import { idBytes, idOf } from '../wire/ids.ts'
-import { logNamespace, signedManifest } from '../wire/namespaces.ts'
+import { buildNamespace, logNamespace, signedManifest, staticManifest } from '../wire/namespaces.ts'
 import { Barrier, syncFolder } from './barrier.ts'
-import { deleteCore, Reclaimer } from './delete-core.ts'
+import { deleteCore, forgetName, Reclaimer } from './delete-core.ts'
 import { contents, fileIn, prepareDirectory, removeTornDevice, syncFile } from './datadir.ts'
 import { damagedError, openingError } from './disk-errors.ts'
-import { HyperLog, storageError } from './log.ts'
+import { HyperLog, storageError, type Disk } from './log.ts'
 import { isSealed, logKey, Marks, type LastSession, type Mark } from './marks.ts'
 import { Reserve } from './reserve.ts'
 import { cutTornLogs } from './wal.ts'
@@ -38,6 +39,8 @@ import { cutTornLogs } from './wal.ts'
 const cacheEntriesMax = 1_024
 /** Names the log in its own core, so that our logs can be found again when the marks are lost. */
 const nameKey = 'kvswarm/log'
+/** The same for runs of indexes. */
+const runNameKey = 'kvswarm/run'
 /** Reports a damaged write-ahead log, and accepts a torn last record (measured). */
 export const walRecoveryTolerateTail = 0
 
@@ -211,6 +214,11 @@ export class Store implements OwnLogs {
     return this.#known.get(logKey(name))?.at(-1) ?? null
   }
 
+  /** The numbers of all of them that are on disk, oldest first. */
+  generationsOf(name: LogName): number[] {
+    return [...(this.#known.get(logKey(name)) ?? [])]
+  }
+
   /** Every generation of one of this node's own logs that is on disk, oldest first. */
   async ownGenerations(name: LogName): Promise<HyperGeneration[]> {
     const generations: HyperGeneration[] = []
@@ -281,13 +289,100 @@ export class Store implements OwnLogs {
       writable: false,
       allowFork: false
     })
-    const log = await HyperLog.open(name, generation, core, {
-      isShort: () => this.reserve.room === 'low',
-      failed: (error) => this.onFailure(error)
-    })
+    const log = await HyperLog.open(name, generation, core, this.#diskOfPeers())
     // By its name it is found again when it is to be deleted.
     if (log.length === 0 && !this.readOnly) await tag(core, name, generation)
     return log
+  }
+
+  /** A journal of this node's own index, to go on with. @throws DATADIR_DAMAGED when blocks of it are missing */
+  async ownJournal(index: number, number: number): Promise<{ log: HyperLog; whole: boolean }> {
+    const name: LogName = { kind: 'journal', node: this.nodeId, index }
+    const log = await this.#openOwn(name, number)
+    try {
+      return { log, whole: await this.#isWhole(log) }
+    } catch (error) {
+      await log.close().catch(() => {})
+      throw error
+    }
+  }
+
+  /** A run of somebody's index, for reading. */
+  async run(node: NodeId, generation: number, run: RunCore): Promise<HyperLog> {
+    const key = runKey(run)
+    await this.#deleting.get(key)
+    const core = this.#corestore.get({ manifest: manifestOfRun(run), writable: false })
+    const name: LogName = { kind: 'index', node }
+    const log = await HyperLog.open(name, generation, core, this.#diskOfPeers())
+    if (!this.readOnly)
+      await core.setUserData(runNameKey, encodeRunTag({ node, generation, ...run }))
+    return log
+  }
+
+  /** The run that was being written under this name, or a new one; nobody but the caller sees it. */
+  async buildRun(index: number, name: string): Promise<Hypercore> {
+    const core = this.#corestore.get({
+      manifest: signedManifest(this.keyPair.publicKey, buildNamespace(index, name)),
+      keyPair: this.keyPair,
+      allowFork: false
+    })
+    await core.ready()
+    return core
+  }
+
+  /**
+   * Makes what is in `core` a core that never changes, and closes it. Resolves when that is durable.
+   * @param about told of its name just before it comes to be
+   */
+  async finishRun(core: Hypercore, about: (run: RunCore) => Promise<void>): Promise<RunCore> {
+    try {
+      const hash = Uint8Array.from(await Hypercore.treeHashFromStorage(core, core.length))
+      const run: RunCore = { hash, length: core.length }
+      await about(run)
+      const manifest = manifestOfRun(run)
+      const discoveryKey = Hypercore.discoveryKey(Hypercore.key(manifest))
+      // The same blocks under the same name: there is no second one to make.
+      if (await this.#corestore.storage.hasCore(discoveryKey)) {
+        await deleteCore(this.#corestore, core)
+        return run
+      }
+      const finished = await this.#corestore.staticify(core, { writable: false })
+      await finished.close()
+      await forgetName(this.#corestore, core)
+      await this.#barrier?.sync()
+      return run
+    } catch (error) {
+      throw storageError(error, 'writing a run of the index')
+    }
+  }
+
+  /** What a peer asks for a core of an index by: hex. @param journal the name of the index's journals */
+  discoveryKeyOf(journal: LogName, core: CoreName): string {
+    const manifest =
+      core.kind === 'journal' ? manifestOf(journal, core.number) : manifestOfRun(core)
+    return Hypercore.discoveryKey(Hypercore.key(manifest)).toString('hex')
+  }
+
+  /** Deletes a run whole; nothing when it is not here. It must not be open. */
+  deleteRun(run: RunCore): Promise<void> {
+    return this.#deleteInTurn(runKey(run), () => this.#deleteByManifest(manifestOfRun(run)))
+  }
+
+  /** Deletes what was being written under this name. */
+  async deleteBuild(index: number, name: string): Promise<void> {
+    await this.#deleteByManifest(
+      signedManifest(this.keyPair.publicKey, buildNamespace(index, name))
+    )
+  }
+
+  /** The runs that lie here, of all indexes. Looks at every core: slow. */
+  async storedRuns(): Promise<RunTag[]> {
+    const found: RunTag[] = []
+    for await (const core of allCores(this.#corestore)) {
+      const data = await core.getUserData(runNameKey)
+      if (data !== null) found.push(decodeRunTag(data))
+    }
+    return found
   }
 
   /** The generations of logs of one kind that lie here, ours and others'. Looks at every core: slow. */
@@ -303,10 +398,13 @@ export class Store implements OwnLogs {
    * @throws INTERNAL when it is open, IO_ERROR
    */
   delete(name: LogName, generation: number, log?: Log): Promise<void> {
-    const key = generationKey(name, generation)
-    const deleting = (this.#deleting.get(key) ?? Promise.resolve())
-      .catch(() => {})
-      .then(() => this.#delete(name, generation, log as HyperLog | undefined))
+    return this.#deleteInTurn(generationKey(name, generation), () =>
+      this.#delete(name, generation, log as HyperLog | undefined)
+    )
+  }
+
+  #deleteInTurn(key: string, run: () => Promise<void>): Promise<void> {
+    const deleting = (this.#deleting.get(key) ?? Promise.resolve()).catch(() => {}).then(run)
     this.#deleting.set(key, deleting)
     const done = (): void => {
       if (this.#deleting.get(key) === deleting) this.#deleting.delete(key)
@@ -356,17 +454,10 @@ export class Store implements OwnLogs {
 
   async #delete(name: LogName, generation: number, log: HyperLog | undefined): Promise<void> {
     const manifest = manifestOf(name, generation)
-    const discoveryKey = Hypercore.discoveryKey(Hypercore.key(manifest))
     await log?.close()
     // Cut off between the two, a mark without its log must not look like damage.
     if (name.node === this.nodeId) await this.#marks?.seal([{ name, generation }])
-    if (await this.#corestore.storage.hasCore(discoveryKey)) {
-      const core = this.#corestore.get({ manifest, writable: false })
-      await core.ready()
-      const bytes = core.core.state.byteLength
-      const dataPointer = await deleteCore(this.#corestore, core)
-      this.#reclaimer.add(dataPointer, bytes)
-    }
+    await this.#deleteByManifest(manifest)
     if (name.node !== this.nodeId) return
     // First the log, then its mark: a log of ours without a mark would never be found again.
     await this.#barrier?.sync()
@@ -375,6 +466,23 @@ export class Store implements OwnLogs {
     const left = (this.#known.get(key) ?? []).filter((other) => other !== generation)
     if (left.length > 0) this.#known.set(key, left)
     else this.#known.delete(key)
+  }
+
+  #diskOfPeers(): Disk {
+    return {
+      isShort: () => this.reserve.room === 'low',
+      failed: (error) => this.onFailure(error)
+    }
+  }
+
+  async #deleteByManifest(manifest: Manifest): Promise<void> {
+    const discoveryKey = Hypercore.discoveryKey(Hypercore.key(manifest))
+    if (!(await this.#corestore.storage.hasCore(discoveryKey))) return
+    const core = this.#corestore.get({ manifest, writable: false })
+    await core.ready()
+    const bytes = core.core.state.byteLength
+    const dataPointer = await deleteCore(this.#corestore, core)
+    this.#reclaimer.add(dataPointer, bytes)
   }
 
   async #openOwn(name: LogName, generation: number): Promise<HyperLog> {
@@ -519,17 +627,54 @@ async function namesInStore(corestore: Corestore, node: NodeId): Promise<Map<str
 async function* taggedLogs(
   corestore: Corestore
 ): AsyncGenerator<{ name: LogName; generation: number }> {
+  for await (const core of allCores(corestore)) {
+    const data = await core.getUserData(nameKey)
+    if (data !== null) yield JSON.parse(data.toString()) as { name: LogName; generation: number }
+  }
+}
+
+/** Every core of the store, open until the next one is asked for. */
+async function* allCores(corestore: Corestore): AsyncGenerator<Hypercore> {
   for await (const discoveryKey of corestore.list()) {
     const core = corestore.get({ discoveryKey, writable: false })
     try {
       await core.ready()
-      const data = await core.getUserData(nameKey)
-      if (data === null) continue
-      yield JSON.parse(data.toString()) as { name: LogName; generation: number }
+      yield core
     } finally {
       await core.close()
     }
   }
+}
+
+/** A run by what its core's key follows from. */
+export interface RunCore {
+  readonly hash: Uint8Array
+  /** Blocks. */
+  readonly length: number
+}
+
+/** Names a run in its core: whose index it belongs to. */
+export interface RunTag extends RunCore {
+  readonly node: NodeId
+  readonly generation: number
+}
+
+function runKey({ hash }: RunCore): string {
+  return `run/${Buffer.from(hash).toString('hex')}`
+}
+
+function manifestOfRun({ hash, length }: RunCore): Manifest {
+  return staticManifest(hash, length)
+}
+
+function encodeRunTag({ node, generation, hash, length }: RunTag): Uint8Array {
+  const text = { node, generation, hash: Buffer.from(hash).toString('hex'), length }
+  return Buffer.from(JSON.stringify(text))
+}
+
+function decodeRunTag(bytes: Uint8Array): RunTag {
+  const tag = JSON.parse(Buffer.from(bytes).toString()) as Omit<RunTag, 'hash'> & { hash: string }
+  return { ...tag, hash: Buffer.from(tag.hash, 'hex') }
 }
 
 async function tag(core: Hypercore, name: LogName, generation: number): Promise<void> {
@@ -544,6 +689,7 @@ function parseLogKey(key: string): LogName {
   const [kind, node = '', other = '', epoch = '0'] = key.split('/')
   if (kind === 'outbox') return { kind, node, owner: other }
   if (kind === 'handoff') return { kind, node, to: other, epoch: Number(epoch) }
+  if (kind === 'journal') return { kind, node, index: Number(other) }
   return { kind: 'index', node }
 }
 

@@ -66,19 +66,20 @@ export class Reader {
     const reads = [...groups].map(async ([owner, places]) => {
       const view = await this.#current(owner, options, started)
       const wait = { ...options, timeout: remaining(options.timeout ?? Infinity, started) }
-      // A single get shares the long-lived tree's cache; several need one snapshot.
-      const source = places.length === 1 ? null : view.snapshot()
-      try {
+      const readFrom = async (source: Pick<IndexSnapshot, 'get'>): Promise<void> => {
         const found = places.map(async (place) => {
           const key = dataKey(keys[place] as Uint8Array)
-          const value = await (source ?? view).get(key, wait)
+          const value = await source.get(key, wait)
           entries[place] = value === null ? null : decodeEntry(key, value)
         })
         await all(found)
+      }
+      try {
+        // One key needs no snapshot.
+        if (places.length === 1) await readFrom(view)
+        else await fromSnapshot(view, readFrom)
       } catch (error) {
         throw this.#reading(error, owner, view.head)
-      } finally {
-        await source?.close()
       }
     })
     await all(reads)
@@ -95,7 +96,7 @@ export class Reader {
       const opening = this.#environment.owners().map(async (owner) => {
         const view = await this.#current(owner, options, started)
         const ownerOf = (key: Uint8Array): NodeId => this.#environment.ownerOf(key)
-        sources.push(new Source(owner, view.snapshot(), range, options, ownerOf))
+        sources.push(new Source(owner, view, range, options, ownerOf))
       })
       await all(opening)
       yield* this.#merge(sources, range.reverse === true, limit)
@@ -219,26 +220,52 @@ export class Reader {
   }
 }
 
-/** One owner's ordered stream of entries. */
+/** Reads from one snapshot, and again from a newer one when the index has left the cores of the first behind. */
+async function fromSnapshot(
+  view: IndexView,
+  read: (snapshot: IndexSnapshot) => Promise<void>
+): Promise<void> {
+  for (;;) {
+    const snapshot = view.snapshot()
+    try {
+      return await read(snapshot)
+    } catch (error) {
+      if (!isKVSwarmError(error, 'INDEX_REPLACED')) throw error
+    } finally {
+      await snapshot.close()
+    }
+  }
+}
+
+/**
+ * One owner's ordered stream of entries, from one snapshot. When the index leaves the snapshot's cores behind while it
+ * is read (that takes 10 s at least), the rest comes from a newer one.
+ */
 class Source {
   readonly owner: NodeId
-  readonly #snapshot: IndexSnapshot
+  readonly #view: IndexView
+  readonly #range: IndexRange
+  readonly #options: EngineReadOptions
   readonly #ownerOf: (key: Uint8Array) => NodeId
-  readonly #entries: AsyncIterator<{ key: Uint8Array; value: Uint8Array }>
+  #snapshot: IndexSnapshot
+  #entries: AsyncIterator<{ key: Uint8Array; value: Uint8Array }>
   next: Entry | null = null
 
   constructor(
     owner: NodeId,
-    snapshot: IndexSnapshot,
+    view: IndexView,
     range: IndexRange,
     options: EngineReadOptions,
     ownerOf: (key: Uint8Array) => NodeId
   ) {
     this.owner = owner
-    this.#snapshot = snapshot
+    this.#view = view
+    this.#range = range
+    this.#options = options
+    this.#snapshot = view.snapshot()
     this.#ownerOf = ownerOf
     // The limit is over all owners together; each may have to give that many.
-    this.#entries = snapshot.range(dataRange(range), options)[Symbol.asyncIterator]()
+    this.#entries = this.#read(dataRange(range))
   }
 
   get head(): Head {
@@ -246,7 +273,7 @@ class Source {
   }
 
   async advance(): Promise<void> {
-    const step = await this.#entries.next()
+    const step = await this.#step()
     if (step.done) {
       this.next = null
       return
@@ -261,6 +288,40 @@ class Source {
     await this.#entries.return?.()
     await this.#snapshot.close()
   }
+
+  #read(range: IndexRange): AsyncIterator<{ key: Uint8Array; value: Uint8Array }> {
+    return this.#snapshot.range(range, this.#options)[Symbol.asyncIterator]()
+  }
+
+  async #step(): Promise<IteratorResult<{ key: Uint8Array; value: Uint8Array }>> {
+    for (;;) {
+      try {
+        return await this.#entries.next()
+      } catch (error) {
+        if (!isKVSwarmError(error, 'INDEX_REPLACED')) throw error
+        await this.#snapshot.close()
+        this.#snapshot = this.#view.snapshot()
+        this.#entries = this.#read(dataRange(this.#rest()))
+      }
+    }
+  }
+
+  /** Of the range, what was not given yet. */
+  #rest(): IndexRange {
+    const { next } = this
+    if (next === null) return this.#range
+    const { gt: _gt, gte: _gte, lt: _lt, lte: _lte, ...rest } = this.#range
+    return this.#range.reverse === true
+      ? { ...bounds(this.#range, 'low'), ...rest, lt: next.key }
+      : { ...bounds(this.#range, 'high'), ...rest, gt: next.key }
+  }
+}
+
+function bounds({ gt, gte, lt, lte }: IndexRange, which: 'low' | 'high'): IndexRange {
+  if (which === 'low') {
+    return { ...(gt === undefined ? {} : { gt }), ...(gte === undefined ? {} : { gte }) }
+  }
+  return { ...(lt === undefined ? {} : { lt }), ...(lte === undefined ? {} : { lte }) }
 }
 
 /** Promise.all that waits for all of them: nothing goes on behind a failure. */

@@ -6,8 +6,8 @@
  * when everything before it was told; when an index has gone on as another generation, the difference to the old
  * one cannot be known, so that `reset` and the full state of all owners follow. Memory does not grow with changes.
  */
-import { KVSwarmError } from '../errors.ts'
-import type { EngineTailOptions, Head, IndexView, TailEvent } from '../ports.ts'
+import { isKVSwarmError, KVSwarmError } from '../errors.ts'
+import type { EngineTailOptions, Head, IndexSnapshot, IndexView, TailEvent } from '../ports.ts'
 import { reaches } from '../protocol/positions.ts'
 import type { NodeId } from '../types.ts'
 import { waitFor } from '../wait.ts'
@@ -37,18 +37,19 @@ export async function* tail(
 ): AsyncGenerator<TailEvent> {
   const told = bookmark === null ? new Map<NodeId, Head>() : decodeBookmark(bookmark)
   for (;;) {
+    let again = false
     for await (const event of round(environment, told, options)) {
+      again = event === 'again'
       if (event === 'again') break
       yield event
     }
+    if (again) continue
     const behind = (): boolean =>
       environment
         .owners()
         .some((owner) => !reaches(told.get(owner) ?? nothing, environment.head(owner)))
     if (options.follow !== true) {
-      // Ended in between by a generation that went: that is told now, and not the next time.
-      if (told.size > 0 || environment.owners().length === 0) return
-      continue
+      return
     }
     await waitFor(
       behind,
@@ -64,24 +65,27 @@ export async function* tail(
   }
 }
 
-/** All owners once. 'again': an index was replaced meanwhile, and `told` is empty now. */
+/** All owners once. 'again': an index was replaced meanwhile. */
 async function* round(
   { owners, current, failed }: TailEnvironment,
   told: Told,
   options: EngineTailOptions
 ): AsyncGenerator<TailEvent | 'again'> {
-  const views = new Map<NodeId, IndexView>()
-  for (const owner of owners()) views.set(owner, await current(owner))
-  if ([...views].some(([owner, { head }]) => isGone(told.get(owner), head))) {
+  for (const owner of owners()) {
+    const snapshot = (await current(owner)).snapshot()
+    const gone = isGone(told.get(owner), snapshot)
+    await snapshot.close()
+    if (!gone) continue
     told.clear()
     yield { type: 'reset' }
+    break
   }
   let moved = false
-  for (const owner of views.keys()) {
+  for (const owner of owners()) {
     const snapshot = (await current(owner)).snapshot()
     const { head } = snapshot
     try {
-      if (isGone(told.get(owner), head)) {
+      if (isGone(told.get(owner), snapshot)) {
         told.clear()
         yield { type: 'reset' }
         yield 'again'
@@ -89,7 +93,12 @@ async function* round(
       }
       const from = told.get(owner) ?? nothing
       if (reaches(from, head)) continue
-      for await (const { key, value } of snapshot.changes(from, dataRange({}), options)) {
+      // Of nothing, all is new.
+      const news =
+        from.length === 0
+          ? snapshot.range(dataRange({}), options)
+          : snapshot.changes(from, dataRange({}), options)
+      for await (const { key, value } of news) {
         yield value === null
           ? { type: 'del', key: keyOfData(key) }
           : { type: 'put', entry: decodeEntry(key, value) }
@@ -98,6 +107,11 @@ async function* round(
       moved = true
       yield { type: 'bookmark', bookmark: encodeBookmark(told) }
     } catch (error) {
+      // What is told again of a newer state is no harm.
+      if (isKVSwarmError(error, 'INDEX_REPLACED')) {
+        yield 'again'
+        return
+      }
       throw failed(error, owner, head)
     } finally {
       await snapshot.close()
@@ -106,9 +120,10 @@ async function* round(
   if (!moved) yield { type: 'bookmark', bookmark: encodeBookmark(told) }
 }
 
-/** The index went on as another generation: what it was before is not to be had. */
-function isGone(told: Head | undefined, head: Head): boolean {
-  return told !== undefined && told.length > 0 && told.generation < head.generation
+/** What changed since then is not to be had: too much has, or the index went on as another generation. */
+function isGone(told: Head | undefined, snapshot: IndexSnapshot): boolean {
+  if (told === undefined || told.length === 0 || reaches(told, snapshot.head)) return false
+  return !snapshot.tellsSince(told)
 }
 
 const form = 'b1.'

@@ -10,7 +10,7 @@
  */
 import { sign, verify } from 'hypercore-crypto'
 import { assert } from '../assert.ts'
-import type { KeyPair, LogName, NodeId, Position } from '../types.ts'
+import type { KeyPair, AnnouncedLog, NodeId, Position } from '../types.ts'
 import {
   type Codec,
   decodeWith,
@@ -27,7 +27,7 @@ import { corrupt } from './show.ts'
 
 /** A node's word on one of its logs. */
 export interface GenerationRecord {
-  readonly name: LogName
+  readonly name: AnnouncedLog
   /** The one that is written now. */
   readonly generation: number
   /** Which of the index's generations it is, counted for versionstamps; null for other logs. */
@@ -125,7 +125,7 @@ const recordCodec: Codec<GenerationRecord> = {
   }
 }
 
-function decodeName(state: State, kind: number, node: NodeId): LogName {
+function decodeName(state: State, kind: number, node: NodeId): AnnouncedLog {
   if (kind === kinds.index) return { kind: 'index', node }
   if (kind === kinds.outbox) return { kind: 'outbox', node, owner: nodeId.decode(state) }
   if (kind !== kinds.handoff) throw corrupt(`generation record of kind ${kind}`)

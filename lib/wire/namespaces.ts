@@ -27,8 +27,39 @@ export function logNamespace(name: LogName, generation: number): Uint8Array {
   if (name.kind === 'handoff') {
     parts.push(encodeWith(nodeId, name.to), encodeWith(uint32be, name.epoch))
   }
+  if (name.kind === 'journal') parts.push(encodeWith(uint64be, name.index))
   parts.push(encodeWith(uint64be, generation))
   return new Uint8Array(hash(parts))
+}
+
+/** The namespace of a run that is being written; it is never announced. */
+export function buildNamespace(index: number, name: string): Uint8Array {
+  const label = `kvswarm/build/${name}`
+  const parts = [Uint8Array.of(label.length), Buffer.from(label), encodeWith(uint64be, index)]
+  return new Uint8Array(hash(parts))
+}
+
+/**
+ * The manifest of a core that nobody signs, since it never changes: who has its root hash can check its blocks.
+ * @param length blocks
+ */
+export function staticManifest(rootHash: Uint8Array, length: number): StaticManifest {
+  return {
+    version: 1,
+    hash: 'blake2b',
+    quorum: 0,
+    signers: [],
+    prologue: { hash: rootHash, length }
+  }
+}
+
+/** What hypercore hashes to the key of a core that never changes. */
+export interface StaticManifest {
+  version: 1
+  hash: 'blake2b'
+  quorum: 0
+  signers: []
+  prologue: { hash: Uint8Array; length: number }
 }
 
 /** The manifest of a core that one key signs. */

@@ -301,6 +301,8 @@ export class FakeIndex implements Index {
   closed = 0
   #length = 2
 
+  readonly isWhole = true
+
   get head(): Head {
     return { generation: 1, length: this.#length }
   }
@@ -333,6 +335,7 @@ export class FakeIndex implements Index {
           yield { key: new Uint8Array(Buffer.from(key, 'hex')), value }
         }
       },
+      tellsSince: () => true,
       async *changes() {},
       close: () => Promise.resolve()
     }

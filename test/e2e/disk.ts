@@ -2,7 +2,8 @@
  * What lies on the disk of a data directory, read without the process that holds it: after a kill this is
  * all that there is. Nothing is written.
  */
-import { BeeView } from '../../lib/hyper/bee.ts'
+import { HyperIndexCores } from '../../lib/hyper/index-cores.ts'
+import { FollowedIndex } from '../../lib/lsm/view.ts'
 import type { HyperLog } from '../../lib/hyper/log.ts'
 import { Store } from '../../lib/hyper/store.ts'
 import type { LogName, NodeId, Position } from '../../lib/types.ts'
@@ -72,8 +73,11 @@ export class Disk {
     const held = await this.#use(outbox, generation, async (log) => log.firstMissing(0))
     const tree: LogName = { kind: 'index', node: owner }
     const cursor = await this.#use(tree, index, async (log) => {
-      const view = await BeeView.open(log)
-      return view.head.length < 2 ? null : await view.get(cursorKey(writer, owner), { wait: false })
+      const cores = new HyperIndexCores(this.#store, owner, index)
+      const view = await FollowedIndex.open(log, cores, { deletes: false })
+      const value = await view.get(cursorKey(writer, owner), { wait: false })
+      await view.close()
+      return value
     })
     return { held: held ?? 0, applied: cursor === null ? null : decodeCursor(cursor) }
   }

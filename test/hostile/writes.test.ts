@@ -7,7 +7,8 @@ import type Hypercore from 'hypercore'
 import test, { type Test } from 'tape'
 import { Config } from '../../config/index.ts'
 import { KVSwarm, MemoryHub } from '../../lib/index.ts'
-import { BeeIndex } from '../../lib/hyper/bee.ts'
+import { HyperIndexCores } from '../../lib/hyper/index-cores.ts'
+import { FollowedIndex } from '../../lib/lsm/view.ts'
 import { Store } from '../../lib/hyper/store.ts'
 import type { KeyPair, NodeId } from '../../lib/types.ts'
 import { encodeBlock } from '../../lib/wire/blocks.ts'
@@ -345,7 +346,8 @@ async function contents(directory: string): Promise<string> {
   const store = await Store.open({ directory, durability: 'sync', readOnly: true })
   const name = { kind: 'index', node: store.nodeId } as const
   const log = await store.peerLog(name, store.newestGeneration(name) ?? 0)
-  const index = await BeeIndex.open(log)
+  const cores = new HyperIndexCores(store, store.nodeId, log.generation)
+  const index = await FollowedIndex.open(log, cores, { deletes: false })
   const lines = [`${log.length} ${Buffer.from(await log.treeHash()).toString('hex')}`]
   const snapshot = index.snapshot()
   for await (const { key, value } of snapshot.range({})) {

@@ -14,7 +14,7 @@ export interface Room {
 /** Neighbours on one floor do not import each other. */
 export const rooms: readonly Room[] = [
   { floor: 0, places: ['lib/types.ts', 'lib/errors.ts', 'lib/assert.ts'] },
-  { floor: 1, places: ['lib/ports.ts'] },
+  { floor: 1, places: ['lib/ports.ts', 'lib/index-ports.ts'] },
   { floor: 1, places: ['config/limits.ts'] },
   { floor: 2, places: ['lib/wait.ts'] },
   { floor: 2, places: ['lib/slices/'] },
@@ -22,6 +22,7 @@ export const rooms: readonly Room[] = [
   { floor: 3, places: ['config/'] },
   { floor: 3, places: ['lib/protocol/'] },
   { floor: 4, places: ['lib/hyper/'] },
+  { floor: 4, places: ['lib/lsm/'] },
   { floor: 4, places: ['lib/write/'] },
   { floor: 4, places: ['lib/apply/'] },
   { floor: 4, places: ['lib/read/'] },
@@ -53,7 +54,6 @@ export const doors: Readonly<Record<string, readonly string[]>> = {
   commander: ['bin/'],
   'compact-encoding': ['lib/wire/'],
   corestore: ['lib/hyper/'],
-  hyperbee: ['lib/hyper/'],
   hypercore: ['lib/hyper/'],
   'hypercore-crypto': ['lib/wire/', 'lib/hyper/', 'config/'],
   'hypercore-storage': ['lib/hyper/'],

@@ -1,0 +1,314 @@
+/**
+ * The cores of one generation of a node's index, on hypercores: this node's own, or another's that it reads.
+ *
+ * - A core is open while it is leased; a run that is open here, or a journal, is shared by all who lease it.
+ * - A core that was given up is deleted whole as soon as nobody has a lease on it.
+ * - Others' cores are attached to connections by whoever is told of them (onOpen); own ones are found by their
+ *   discovery key when a peer asks for one (serve).
+ */
+import type { CoreLease, CoreName, OwnIndexCores, RunFile } from '../index-ports.ts'
+import { coreKey } from '../index-ports.ts'
+import { KVSwarmError } from '../errors.ts'
+import type { Log } from '../ports.ts'
+import type { LogName, NodeId } from '../types.ts'
+import { storageError, type HyperLog } from './log.ts'
+import type { RunCore, Store } from './store.ts'
+
+interface Open {
+  readonly id: number
+  readonly name: CoreName
+  readonly opening: Promise<HyperLog>
+  log: HyperLog | null
+  leases: number
+}
+
+function giveBack(lease: CoreLease): void {
+  lease.release()
+}
+
+/** Tells cores apart over the life of the process, for caches. */
+let ids = 0
+const idsByCore = new Map<string, number>()
+
+export class HyperIndexCores implements OwnIndexCores {
+  readonly node: NodeId
+  /** Of the index. */
+  readonly generation: number
+  readonly #store: Store
+  readonly #open = new Map<string, Open>()
+  readonly #doomed = new Map<string, CoreName>()
+  readonly #deleting = new Set<Promise<void>>()
+  /** Journals of ours that may go on, by number. */
+  readonly #whole = new Set<number>()
+  #users = 1
+  /** By discovery key. */
+  readonly #offered = new Map<
+    string,
+    { readonly name: CoreName; lease: Promise<CoreLease> | null }
+  >()
+  /** Called with each core that was opened, until it is closed. */
+  onOpen: (log: HyperLog) => void = () => {}
+  /** Called when a core could not be deleted; nothing is lost by that but space. */
+  onDeleteFailed: (error: unknown) => void = () => {}
+
+  constructor(store: Store, node: NodeId, generation: number) {
+    this.#store = store
+    this.node = node
+    this.generation = generation
+  }
+
+  /** The cores that are open. */
+  get logs(): HyperLog[] {
+    return [...this.#open.values()].flatMap(({ log }) => (log ? [log] : []))
+  }
+
+  get isOpen(): boolean {
+    return this.#users > 0
+  }
+
+  /** One more user: close() is called by each of them. */
+  share(): this {
+    this.#users++
+    return this
+  }
+
+  /** These cores others may ask for, and no others. */
+  offer(names: readonly CoreName[]): void {
+    const before = new Map(this.#offered)
+    this.#offered.clear()
+    for (const name of names) {
+      const key = coreKey(name)
+      const known = [...before].find(([, one]) => coreKey(one.name) === key)
+      if (known) before.delete(known[0])
+      this.#offered.set(
+        known?.[0] ?? this.#store.discoveryKeyOf(this.#journal(), name),
+        known?.[1] ?? { name, lease: null }
+      )
+    }
+    for (const { lease } of before.values()) lease?.then(giveBack, () => {})
+  }
+
+  /** The core with this discovery key (hex), for a peer that asks for it; null: it is not offered. */
+  async find(discoveryKey: string): Promise<HyperLog | null> {
+    const offered = this.#offered.get(discoveryKey)
+    if (!offered || this.#users === 0) return null
+    offered.lease ??= this.open(offered.name)
+    await offered.lease.catch(() => {
+      offered.lease = null
+    })
+    return this.#open.get(coreKey(offered.name))?.log ?? null
+  }
+
+  /** Deletes all that lie here but those with these keys. */
+  async sweep(kept: ReadonlySet<string>): Promise<void> {
+    try {
+      const journals = await this.journals()
+      const runs = await this.runs()
+      if (this.#users === 0) return
+      const names: CoreName[] = [
+        ...journals.map((number): CoreName => ({ kind: 'journal', number })),
+        ...runs.map((run): CoreName => ({ kind: 'run', hash: run.hash, length: run.length }))
+      ]
+      for (const name of names) if (!kept.has(coreKey(name))) this.delete(name)
+    } catch (error) {
+      this.onDeleteFailed(error)
+    }
+  }
+
+  async open(name: CoreName): Promise<CoreLease> {
+    const key = coreKey(name)
+    let open = this.#open.get(key)
+    if (!open) {
+      open = { id: this.#idOf(key), name, opening: this.#openLog(name), log: null, leases: 0 }
+      this.#open.set(key, open)
+    }
+    const leased = open
+    leased.leases++
+    try {
+      leased.log = await leased.opening
+    } catch (error) {
+      this.#giveBack(key, leased)
+      throw error
+    }
+    return this.#lease(key, leased, leased.log)
+  }
+
+  async begin(number: number): Promise<Log> {
+    const log = await this.#store.begin(this.#journal(), number)
+    this.#whole.add(number)
+    return log
+  }
+
+  async resume(number: number): Promise<Log> {
+    const { log, whole } = await this.#store.ownJournal(this.generation, number)
+    if (whole) this.#whole.add(number)
+    return log
+  }
+
+  isWhole(number: number): boolean {
+    return this.#whole.has(number)
+  }
+
+  /** Numbers of the journals of this index that are on disk. */
+  async journals(): Promise<number[]> {
+    const name = this.#journal()
+    const numbers: number[] = []
+    if (this.node === this.#store.nodeId) return this.#store.generationsOf(name)
+    for (const { name: found, generation } of await this.#store.stored('journal')) {
+      const isOurs =
+        found.kind === 'journal' && found.node === this.node && found.index === this.generation
+      if (isOurs) numbers.push(generation)
+    }
+    return numbers
+  }
+
+  /** The runs of this index that are on disk. Looks at every core: slow. */
+  async runs(): Promise<RunCore[]> {
+    const stored = await this.#store.storedRuns()
+    return stored.filter(
+      ({ node, generation }) => node === this.node && generation === this.generation
+    )
+  }
+
+  async build(name: string, about: (run: CoreName) => Promise<void>): Promise<RunFile> {
+    const store = this.#store
+    const core = await store.buildRun(this.generation, name)
+    const failed = (error: unknown): never => {
+      throw storageError(error, 'writing a run of the index')
+    }
+    return {
+      get length() {
+        return core.length
+      },
+      get: async (block) => {
+        const bytes = await core.get(block, { wait: false }).catch(failed)
+        if (bytes === null) throw new KVSwarmError('INTERNAL', `block ${block} is missing`)
+        return bytes
+      },
+      append: async (blocks) => {
+        await core.append([...blocks]).catch(failed)
+      },
+      finish: () => store.finishRun(core, (run) => about({ kind: 'run', ...run })),
+      leave: () => core.close()
+    }
+  }
+
+  async deleteBuild(name: string): Promise<void> {
+    await this.#store.deleteBuild(this.generation, name)
+  }
+
+  /** Resolves at once; it is deleted when nobody has a lease on it. */
+  delete(name: CoreName): void {
+    const key = coreKey(name)
+    this.#doomed.set(key, name)
+    if (!this.#open.has(key)) this.#deleteNow(key, name)
+  }
+
+  async *blocks(name: CoreName, from: number, to: number): AsyncGenerator<Uint8Array> {
+    const lease = await this.open(name)
+    try {
+      const log = this.#open.get(coreKey(name))?.log
+      if (!log) return
+      for await (const { value } of log.core.core.storage.createBlockStream({
+        gte: from,
+        lt: to
+      })) {
+        yield value
+      }
+    } catch (error) {
+      throw storageError(error, 'reading a run of the index')
+    } finally {
+      lease.release()
+    }
+  }
+
+  /** Closes what is open; what was to be deleted is deleted, as far as nobody uses it. */
+  async close(): Promise<void> {
+    if (--this.#users > 0) return
+    this.#offered.clear()
+    const open = [...this.#open.values()]
+    this.#open.clear()
+    for (const { opening } of open) {
+      const log = await opening.catch(() => null)
+      await log?.close()
+    }
+    await Promise.allSettled(this.#deleting)
+  }
+
+  #journal(): LogName {
+    return { kind: 'journal', node: this.node, index: this.generation }
+  }
+
+  async #openLog(name: CoreName): Promise<HyperLog> {
+    await Promise.allSettled(this.#deleting)
+    const log =
+      name.kind === 'journal'
+        ? await this.#store.peerLog(this.#journal(), name.number)
+        : await this.#store.run(this.node, this.generation, name)
+    this.onOpen(log)
+    return log
+  }
+
+  #lease(key: string, open: Open, log: HyperLog): CoreLease {
+    let released = false
+    return {
+      id: open.id,
+      get length() {
+        return log.length
+      },
+      get: (block, options) => log.get(block, options),
+      onChange: (listener) => log.onChange(listener),
+      release: () => {
+        if (released) return
+        released = true
+        this.#giveBack(key, open)
+      }
+    }
+  }
+
+  #giveBack(key: string, open: Open): void {
+    if (--open.leases > 0 || this.#open.get(key) !== open) return
+    this.#open.delete(key)
+    const closing = open.opening.then(
+      (log) => log.close(),
+      () => {}
+    )
+    this.#track(closing)
+    const name = this.#doomed.get(key)
+    if (name) this.#deleteNow(key, name, closing)
+  }
+
+  #deleteNow(key: string, name: CoreName, before: Promise<void> = Promise.resolve()): void {
+    this.#doomed.delete(key)
+    idsByCore.delete(this.#idName(key))
+    const deleting = before.then(() =>
+      name.kind === 'journal'
+        ? this.#store.delete(this.#journal(), name.number)
+        : this.#store.deleteRun(name)
+    )
+    this.#track(deleting)
+  }
+
+  #track(work: Promise<void>): void {
+    const tracked: Promise<void> = work
+      .catch((error: unknown) => this.onDeleteFailed(error))
+      .then(() => {
+        this.#deleting.delete(tracked)
+      })
+    this.#deleting.add(tracked)
+  }
+
+  #idOf(key: string): number {
+    const name = this.#idName(key)
+    let id = idsByCore.get(name)
+    if (id === undefined) {
+      id = ++ids
+      idsByCore.set(name, id)
+    }
+    return id
+  }
+
+  #idName(key: string): string {
+    return `${this.node} ${this.generation} ${key}`
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * Emptying a journal that is kept for its large values: what entries it has for them, some at a time. Whether an entry
+ * still means its value is for the caller to find out, between two batches of changes.
+ */
+import { indexValuesAheadBytesMax } from '../../config/limits.ts'
+import type { CoreLease } from '../index-ports.ts'
+import { isPointer, type Entries, type ValuePointer } from '../wire/index-blocks.ts'
+import { keyBytes } from '../wire/index-bytes.ts'
+import { fetchEntries, fetchStep, fetchValue, readingOf } from './fetch.ts'
+
+export interface Emptied {
+  readonly key: Uint8Array
+  readonly pointer: ValuePointer
+  value(): Promise<Uint8Array>
+}
+
+const local = readingOf({ wait: false })
+/** Entries that are looked at in one turn. */
+const groupEntries = 64
+
+/** @param length blocks of the journal */
+export async function* emptied(
+  core: CoreLease,
+  journal: number,
+  length: number
+): AsyncGenerator<Emptied[]> {
+  let group: Emptied[] = []
+  let bytes = 0
+  for (let block = length - 1; block >= 0;) {
+    const step = await fetchStep(core, block, local)
+    const parts: Entries[] = step.inline ? [step.inline] : []
+    const from = step.first + step.values
+    for (let at = from; at < from + step.data; at++) {
+      parts.push(await fetchEntries(core, at, local))
+    }
+    for (const { keys, values } of parts) {
+      for (const [at, key] of keys.entries()) {
+        const pointer = values[at] ?? null
+        if (!isPointer(pointer) || pointer.journal !== journal) continue
+        if (group.length >= groupEntries || bytes + pointer.length > indexValuesAheadBytesMax) {
+          if (group.length > 0) yield group
+          group = []
+          bytes = 0
+        }
+        bytes += pointer.length
+        const value = (): Promise<Uint8Array> =>
+          fetchValue(core, pointer.block, pointer.length, local)
+        group.push({ key: keyBytes(key), pointer, value })
+      }
+    }
+    block = step.first - 1
+  }
+  if (group.length > 0) yield group
+}

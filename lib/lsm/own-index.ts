@@ -1,0 +1,654 @@
+/**
+ * This node's own index: a log-structured merge tree on hypercores (O'Neil et al., "The log-structured merge-tree",
+ * 1996). Batches of changes go to a journal, one append each; journals become runs, and runs are merged.
+ *
+ * What always holds:
+ * - The newest block of the anchor names the cores that the index consists of. A core is complete and on disk before it
+ *   is named, and is deleted only when it is not named any more: a crash at any point leaves a whole index, and at worst
+ *   cores that nothing names, which are deleted at the next start.
+ * - A head counts the blocks of all journals. So the head rises with each batch, and not with what happens in between.
+ * - Who writes is held to the pace at which journals become runs and runs are merged: there is no long stop.
+ */
+import {
+  indexDeadShare,
+  indexFlushesPerMerge,
+  indexGraceMs,
+  indexHistoryBytesMin,
+  indexHistoryMs,
+  indexHistoryShare,
+  indexJournalBytesMax,
+  indexJournalEntriesMin,
+  indexJournalShare,
+  indexJournalsMax,
+  indexQuietMs,
+  indexRunsMax,
+  indexTidyEntriesMin,
+  indexTidyShare,
+  indexUpperRunsMax,
+  indexUpperShare
+} from '../../config/limits.ts'
+import { assert } from '../assert.ts'
+import { KVSwarmError, messageOf } from '../errors.ts'
+import { coreKey, type CoreName, type OwnIndexCores } from '../index-ports.ts'
+import type { Head, Index, IndexChange, IndexSnapshot, Log, ReadOptions } from '../ports.ts'
+import { decodeLayout, encodeLayout, type IndexLayout, type RunState } from '../wire/index-state.ts'
+import { entriesIn, entriesOf, makeRun, Pace, Progress, type Made } from './compactor.ts'
+import type { MemorySource } from './memory.ts'
+import { emptied, type Emptied } from './kept.ts'
+import { OwnJournal } from './own-journal.ts'
+import { LayoutScope } from './scope.ts'
+import { VersionSnapshot } from './snapshot.ts'
+import { Version } from './version.ts'
+import { decodeNames, encodeNames } from '../wire/index-names.ts'
+
+export interface OwnIndexEnvironment {
+  readonly cores: OwnIndexCores
+  /** True: it is only read, to be copied. @default false */
+  readonly readOnly?: boolean
+  /** False: the disk is full, and nothing is written but what is asked for. */
+  readonly hasRoom?: () => boolean
+  /** The work in the background failed: the index must not go on in silence. */
+  readonly failed: (error: unknown) => void
+}
+
+export class OwnIndex implements Index {
+  readonly #anchor: Log
+  readonly #cores: OwnIndexCores
+  readonly #environment: OwnIndexEnvironment
+  #layout: IndexLayout
+  #scope: LayoutScope
+  #version: Version
+  /** Oldest first; the last one grows. */
+  #journals: OwnJournal[]
+  /** True when everything that was announced is here, so that it may go on. */
+  readonly isWhole: boolean
+  /** Appends and changes of the layout, one after the other. */
+  #writing: Promise<unknown> = Promise.resolve()
+  #changing: Promise<unknown> = Promise.resolve()
+  #working: Promise<void> | null = null
+  readonly #pace = new Pace()
+  #flushing: Progress | null = null
+  #merging: { readonly progress: Progress; flushed: number } | null = null
+  #waiters: (() => void)[] = []
+  /** Cores that the index has replaced, with the time from which they can go. */
+  readonly #replaced = new Map<string, { readonly name: CoreName; readonly at: number }>()
+  /** A run that is about to come to be. */
+  #coming: CoreName | null = null
+  /** Kept journals: since when, and their bytes. */
+  readonly #history = new Map<number, { readonly at: number; readonly bytes: number }>()
+  #written = performance.now()
+  #timer: NodeJS.Timeout | null = null
+  #closed = false
+  #failure: unknown = null
+
+  /** It is older than what was announced, perhaps: it is read, and nothing is written to it. */
+  readonly #readOnly: boolean
+
+  private constructor(
+    anchor: Log,
+    environment: OwnIndexEnvironment,
+    layout: IndexLayout,
+    journals: OwnJournal[]
+  ) {
+    this.#anchor = anchor
+    this.#environment = environment
+    this.#cores = environment.cores
+    this.#layout = layout
+    this.#journals = journals
+    const whole = layout.journals.every(({ number }) => this.#cores.isWhole(number))
+    this.isWhole = whole && environment.readOnly !== true
+    this.#readOnly = !this.isWhole
+    this.#scope = new LayoutScope(this.#cores, layout)
+    this.#version = this.#newVersion()
+    if (!this.#readOnly) this.#offer(namesOf(layout), [])
+  }
+
+  /**
+   * Opens the index on its anchor, beginning it when that is empty.
+   * @throws DATADIR_DAMAGED, CORRUPT, IO_ERROR
+   */
+  static async open(anchor: Log, environment: OwnIndexEnvironment): Promise<OwnIndex> {
+    const { cores } = environment
+    if (anchor.length === 0) {
+      const layout: IndexLayout = {
+        event: 'began',
+        journals: [{ number: 0, base: 0, length: 0 }],
+        runs: [],
+        kept: []
+      }
+      const log = await cores.begin(0)
+      await anchor.append([encodeLayout(layout)])
+      return new OwnIndex(anchor, environment, layout, [new OwnJournal(0, 0, log)])
+    }
+    const newest = await anchor.get(anchor.length - 1, { wait: false })
+    if (newest === null) throw damaged('the last block of the index is missing')
+    const layout = decodeLayout(newest)
+    const journals: OwnJournal[] = []
+    try {
+      for (const { number, base, length } of layout.journals) {
+        const log = await cores.resume(number)
+        if (log.length < length)
+          throw damaged(`journal ${number} of the index is shorter than it was`)
+        journals.push(await OwnJournal.read(number, base, log))
+      }
+    } catch (error) {
+      for (const journal of journals) await journal.close()
+      throw error
+    }
+    const index = new OwnIndex(anchor, environment, layout, journals)
+    if (index.#readOnly) return index
+    await index.#collect()
+    index.#kick()
+    index.#look()
+    return index
+  }
+
+  get head(): Head {
+    return this.#version.head
+  }
+
+  async get(key: Uint8Array, options: ReadOptions = {}): Promise<Uint8Array | null> {
+    const version = this.#version
+    version.retain()
+    try {
+      return await version.get(key, options)
+    } finally {
+      version.release()
+    }
+  }
+
+  snapshot(): IndexSnapshot {
+    return new VersionSnapshot(this.#version)
+  }
+
+  apply(changes: readonly IndexChange[]): Promise<Head> {
+    return this.#write(async () => {
+      await this.#keepPace(changes.length)
+      await this.#append(changes)
+      return this.head
+    })
+  }
+
+  /** How many blocks, runs and bytes it consists of. */
+  get shape(): IndexLayout {
+    return this.#layout
+  }
+
+  /** Resolves when there is nothing to be done in the background; for tests and measurements. */
+  async settled(tidy = false): Promise<void> {
+    if (tidy) await this.#tidy(true)
+    for (;;) {
+      this.#kick()
+      if (this.#working === null) return
+      await this.#working
+      if (this.#failure !== null) throw this.#failure
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    if (this.#timer) clearTimeout(this.#timer)
+    this.#pace.hurry(true)
+    this.#wake()
+    await this.#writing.catch(() => {})
+    await this.#working
+    await this.#changing.catch(() => {})
+    this.#version.release()
+    this.#scope.release()
+    for (const journal of this.#journals) await journal.close()
+    await this.#cores.close()
+    await this.#anchor.close()
+  }
+
+  get #active(): OwnJournal {
+    return this.#journals.at(-1) as OwnJournal
+  }
+
+  #write<T>(write: () => Promise<T>): Promise<T> {
+    const writing = this.#writing
+      .catch(() => {})
+      .then(() => {
+        this.#usable()
+        return write()
+      })
+    this.#writing = writing
+    return writing
+  }
+
+  async #append(changes: readonly IndexChange[]): Promise<void> {
+    if (changes.length === 0) return
+    await this.#active.append(changes)
+    this.#written = performance.now()
+    this.#renew()
+    if (this.#isFull()) await this.#nextJournal()
+    this.#look()
+  }
+
+  #isFull(): boolean {
+    const { entries, bytes } = this.#active
+    return entries >= this.#journalEntries() || bytes >= indexJournalBytesMax
+  }
+
+  /** So many entries a journal takes. */
+  #journalEntries(): number {
+    const largest = this.#layout.runs.at(-1)?.entries ?? 0
+    return Math.max(indexJournalEntriesMin, Math.floor(largest * indexJournalShare))
+  }
+
+  async #nextJournal(): Promise<void> {
+    const { number, base, length } = this.#active
+    const log = await this.#cores.begin(number + 1)
+    const next = new OwnJournal(number + 1, base + length, log)
+    await this.#change(
+      (layout) => ({
+        ...layout,
+        event: 'journal',
+        journals: [
+          ...layout.journals.slice(0, -1),
+          { number, base, length },
+          { number: next.number, base: next.base, length: 0 }
+        ]
+      }),
+      () => {
+        this.#journals = [...this.#journals, next]
+      }
+    )
+    this.#kick()
+  }
+
+  /** The index consists of something else from now on. */
+  #change(make: (layout: IndexLayout) => IndexLayout, done: () => void = () => {}): Promise<void> {
+    const changing = this.#changing
+      .catch(() => {})
+      .then(async () => {
+        const before = this.#layout
+        const layout = make(before)
+        const left = namesOf(before).filter(
+          (name) => !namesOf(layout).some((one) => same(one, name))
+        )
+        // Who hears of a core asks for it at once.
+        this.#offer(namesOf(layout), left)
+        await this.#anchor.append([encodeLayout(layout)])
+        this.#layout = layout
+        done()
+        const scope = this.#scope
+        this.#scope = new LayoutScope(this.#cores, layout)
+        this.#renew()
+        scope.replaced()
+        scope.release()
+        this.#coming = null
+        const at = performance.now() + indexGraceMs
+        for (const name of left) this.#replaced.set(coreKey(name), { name, at })
+        await this.#note()
+        this.#look()
+      })
+    this.#changing = changing
+    return changing
+  }
+
+  #offer(names: readonly CoreName[], left: readonly CoreName[]): void {
+    const replaced = [...this.#replaced.values()].map(({ name }) => name)
+    this.#cores.offer([...names, ...left, ...replaced])
+  }
+
+  #newVersion(): Version {
+    const memory = new Map<number, readonly MemorySource[]>()
+    for (const { number, sources } of this.#journals) memory.set(number, sources)
+    const { base, length } = this.#active
+    const head = { generation: this.#anchor.generation, length: base + length }
+    return new Version(this.#scope, head, memory)
+  }
+
+  #renew(): void {
+    const before = this.#version
+    this.#version = this.#newVersion()
+    before.release()
+  }
+
+  /** Waits until the work in the background is as far as it has to be before so many entries more come. */
+  async #keepPace(entries: number): Promise<void> {
+    const filled = Math.min(1, (this.#active.entries + entries) / this.#journalEntries())
+    const isDue = (): boolean => {
+      if (this.#closed || this.#failure !== null || this.#environment.hasRoom?.() === false) {
+        return false
+      }
+      const waiting = this.#journals.length - 1
+      if (waiting >= indexJournalsMax - 1 || this.#layout.runs.length >= indexRunsMax - 2)
+        return true
+      if (this.#flushing && (waiting > 1 || this.#flushing.share < filled)) return true
+      if (!this.#merging) return false
+      const { progress, flushed } = this.#merging
+      return progress.share < Math.min(1, (flushed + filled) / indexFlushesPerMerge)
+    }
+    if (!isDue()) return
+    this.#pace.hurry(true)
+    try {
+      while (isDue()) {
+        this.#kick()
+        await new Promise<void>((resolve) => this.#waiters.push(resolve))
+      }
+    } finally {
+      this.#pace.hurry(false)
+    }
+    this.#usable()
+  }
+
+  #wake(): void {
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const waiter of waiters) waiter()
+  }
+
+  #kick(): void {
+    if (this.#working || this.#closed || this.#readOnly || this.#failure !== null) return
+    const task = this.#nextTask()
+    if (!task) return
+    this.#working = this.#work(task).finally(() => {
+      this.#working = null
+      this.#wake()
+      this.#look()
+    })
+  }
+
+  async #work(first: () => Promise<void>): Promise<void> {
+    try {
+      for (let task: (() => Promise<void>) | null = first; task; task = this.#nextTask()) {
+        await task()
+        this.#wake()
+        if (this.#closed) return
+      }
+    } catch (error) {
+      if (this.#closed || error === stopped) return
+      this.#failure = error
+      this.#environment.failed(error)
+    }
+  }
+
+  #nextTask(): (() => Promise<void>) | null {
+    // A full disk: what is there can be read, and what waits in journals waits there.
+    if (this.#environment.hasRoom?.() === false) return null
+    if (this.#journals.length > 1) return () => this.#flush()
+    const { runs } = this.#layout
+    const base = runs.at(-1)
+    const upper = runs.slice(0, -1)
+    if (
+      base &&
+      (upper.length > indexUpperRunsMax || entriesOfRuns(upper) > indexUpperShare * base.entries)
+    ) {
+      return () => this.#merge()
+    }
+    const dead = this.#layout.kept.find(
+      ({ bytes, dead: deadBytes }) => deadBytes < bytes && deadBytes >= indexDeadShare * bytes
+    )
+    return dead ? () => this.#empty(dead.number) : null
+  }
+
+  /** The oldest journal that is not written to any more becomes a run. */
+  async #flush(): Promise<void> {
+    const [journal] = this.#journals as [OwnJournal]
+    const progress = new Progress(journal.entries)
+    this.#flushing = progress
+    const { runs } = this.#layout
+    const made = await makeRun(
+      this.#cores,
+      'flush',
+      {
+        parts: journal.sources.map((source) => entriesIn(source)),
+        entries: journal.entries,
+        isWhole: runs.length === 0
+      },
+      progress,
+      () => this.#turn(),
+      (run) => this.#comes(run)
+    )
+    const { number, base, length } = journal
+    const { all, dead } = journal.valueBytes
+    this.#history.set(number, { at: performance.now(), bytes: journal.bytes })
+    await this.#change(
+      (layout) => {
+        const kept = { number, base, length, bytes: all, dead: dead + (made.dead.get(number) ?? 0) }
+        return this.#trimmed({
+          event: 'flushed',
+          journals: layout.journals.slice(1),
+          runs: made.run ? [made.run, ...layout.runs] : layout.runs,
+          kept: [...layout.kept, kept]
+        })
+      },
+      () => {
+        this.#journals = this.#journals.slice(1)
+        this.#flushing = null
+        if (this.#merging) this.#merging.flushed++
+      }
+    )
+    await journal.close()
+  }
+
+  /** All runs become one. */
+  async #merge(): Promise<void> {
+    const { runs } = this.#layout
+    const merging = { progress: new Progress(entriesOfRuns(runs)), flushed: 0 }
+    this.#merging = merging
+    try {
+      const made = await makeRun(
+        this.#cores,
+        'merge',
+        {
+          parts: runs.map((run) => entriesOf(this.#cores, run)),
+          entries: merging.progress.total,
+          isWhole: true
+        },
+        merging.progress,
+        async () => {
+          // Journals do not wait for a merge.
+          while (this.#journals.length > 1 && !this.#closed) await this.#flush()
+          await this.#turn()
+        },
+        (run) => this.#comes(run)
+      )
+      await this.#change((layout) => this.#merged(layout, runs, made))
+    } finally {
+      this.#merging = null
+    }
+  }
+
+  #merged(layout: IndexLayout, inputs: readonly RunState[], { run, dead }: Made): IndexLayout {
+    const newer = layout.runs.slice(0, layout.runs.length - inputs.length)
+    assert(layout.runs.at(-1) === inputs.at(-1), 'the merged runs are still the oldest ones')
+    return this.#trimmed({
+      event: 'merged',
+      journals: layout.journals,
+      runs: run ? [...newer, run] : newer,
+      kept: layout.kept.map((kept) => ({
+        ...kept,
+        dead: Math.min(kept.bytes, kept.dead + (dead.get(kept.number) ?? 0))
+      }))
+    })
+  }
+
+  /** Without the kept journals that nobody needs any more. */
+  #trimmed(layout: IndexLayout): IndexLayout {
+    let live = 0
+    for (const { bytes } of layout.runs) live += bytes
+    let room = Math.max(indexHistoryBytesMin, live * indexHistoryShare)
+    const since = performance.now() - indexHistoryMs
+    const kept = layout.kept.toReversed().filter(({ number, bytes, dead }) => {
+      const history = this.#history.get(number)
+      room -= history?.bytes ?? Infinity
+      const isHistory = history !== undefined && history.at > since && room >= 0
+      if (!isHistory) room = -1
+      if (isHistory || dead < bytes) return true
+      this.#history.delete(number)
+      return false
+    })
+    return { ...layout, kept: kept.toReversed() }
+  }
+
+  /** What lives of a kept journal's large values is written again, and it goes. */
+  async #empty(number: number): Promise<void> {
+    const core = await this.#cores.open({ kind: 'journal', number })
+    try {
+      const length = this.#layout.kept.find((one) => one.number === number)?.length ?? 0
+      for await (const group of emptied(core, number, length)) {
+        await this.#write(() => this.#writeAgain(group))
+        await this.#turn()
+      }
+    } finally {
+      core.release()
+    }
+    this.#history.delete(number)
+    await this.#change((layout) => ({
+      ...layout,
+      event: 'dropped',
+      kept: layout.kept.filter((one) => one.number !== number)
+    }))
+  }
+
+  /** As far as an entry still means that very value, between two batches. */
+  async #writeAgain(group: readonly Emptied[]): Promise<void> {
+    const changes: IndexChange[] = []
+    for (const { key, pointer, value } of group) {
+      if (await this.#version.means(key, pointer)) changes.push({ key, value: await value() })
+    }
+    await this.#append(changes)
+  }
+
+  /** A run is about to be there: it is found again if nothing names it in the end. */
+  async #comes(run: CoreName): Promise<void> {
+    this.#coming = run
+    await this.#note()
+  }
+
+  async #note(): Promise<void> {
+    const names = [...this.#replaced.values()].map(({ name }) => name)
+    if (this.#coming) names.push(this.#coming)
+    await this.#anchor.setNote(encodeNames(names))
+  }
+
+  /** After a start: deletes what nothing names. */
+  async #collect(): Promise<void> {
+    const named = new Set(namesOf(this.#layout).map(coreKey))
+    const note = await this.#anchor.note()
+    const left = note === null ? [] : decodeNames(note)
+    for (const number of await this.#cores.journals()) {
+      // One behind the newest was begun and never named: it is the next one.
+      if (number < this.#active.number) left.push({ kind: 'journal', number })
+    }
+    for (const name of left) if (!named.has(coreKey(name))) this.#cores.delete(name)
+    for (const name of ['flush', 'merge']) await this.#cores.deleteBuild(name)
+  }
+
+  /** Between two small pieces of work. @throws `stopped` at the end of the index */
+  async #turn(): Promise<void> {
+    this.#wake()
+    await this.#pace.turn()
+    // Cut off: it is begun anew at the next start.
+    if (this.#closed) throw stopped
+  }
+
+  /** Looks again when something is due: cores to delete, an index that is quiet. */
+  #look(): void {
+    if (this.#closed || this.#readOnly || this.#failure !== null) return
+    const now = performance.now()
+    let next = this.#needsTidying() ? this.#written + indexQuietMs : Infinity
+    for (const [key, { name, at }] of this.#replaced) {
+      if (at > now) next = Math.min(next, at)
+      else {
+        this.#replaced.delete(key)
+        this.#cores.delete(name)
+        this.#offer(namesOf(this.#layout), [])
+      }
+    }
+    if (this.#timer) clearTimeout(this.#timer)
+    this.#timer = null
+    if (next <= now && !this.#working)
+      void this.#tidy(false).catch((error: unknown) => this.#fail(error))
+    else if (next < Infinity) {
+      this.#timer = setTimeout(() => this.#look(), Math.max(next - now, 100)).unref()
+    }
+  }
+
+  #needsTidying(): boolean {
+    if (this.#environment.hasRoom?.() === false) return false
+    return this.#hasLargeJournal() || this.#hasLargeRuns() || this.#hasOldHistory()
+  }
+
+  #hasLargeJournal(): boolean {
+    const largest = this.#layout.runs.at(-1)?.entries ?? 0
+    const { entries } = this.#active
+    return entries >= Math.max(indexTidyEntriesMin, largest * indexTidyShare)
+  }
+
+  #hasLargeRuns(): boolean {
+    const { runs } = this.#layout
+    const upper = entriesOfRuns(runs.slice(0, -1))
+    return upper >= Math.max(indexTidyEntriesMin, (runs.at(-1)?.entries ?? 0) * indexTidyShare)
+  }
+
+  #hasOldHistory(): boolean {
+    return this.#trimmed(this.#layout).kept.length < this.#layout.kept.length
+  }
+
+  /** Of an index that is quiet: gives back the space of what was overwritten. */
+  async #tidy(whole: boolean): Promise<void> {
+    await this.#write(async () => {
+      if (this.#active.entries > 0 && (whole || this.#hasLargeJournal())) await this.#nextJournal()
+    })
+    this.#kick()
+    await this.#working
+    if (this.#closed || this.#failure !== null || this.#working) return
+    if (this.#layout.runs.length > 1 && (whole || this.#hasLargeRuns())) {
+      this.#working = this.#work(() => this.#merge()).finally(() => {
+        this.#working = null
+        this.#wake()
+        this.#look()
+      })
+      await this.#working
+    }
+    if (this.#hasOldHistory() && !this.#closed) {
+      await this.#change((layout) => ({ ...this.#trimmed(layout), event: 'dropped' }))
+    }
+  }
+
+  #fail(error: unknown): void {
+    if (this.#closed || this.#failure !== null) return
+    this.#failure = error
+    this.#wake()
+    this.#environment.failed(error)
+  }
+
+  #usable(): void {
+    assert(!this.#readOnly, 'an index that may go on')
+    if (this.#failure !== null) {
+      throw new KVSwarmError('CLOSED', `the index stopped: ${messageOf(this.#failure)}`, {
+        hint: 'restart the node; nothing that was not durable was acknowledged',
+        cause: this.#failure
+      })
+    }
+    if (this.#closed) throw new KVSwarmError('CLOSED', 'the index is closed')
+  }
+}
+
+/** Ends a piece of work at the end of the index. */
+const stopped: Error = new Error('the index is closed')
+
+export function namesOf({ journals, runs, kept }: IndexLayout): CoreName[] {
+  return [
+    ...[...journals, ...kept].map(({ number }): CoreName => ({ kind: 'journal', number })),
+    ...runs.map(({ hash, length }): CoreName => ({ kind: 'run', hash, length }))
+  ]
+}
+
+function same(one: CoreName, other: CoreName): boolean {
+  return coreKey(one) === coreKey(other)
+}
+
+function entriesOfRuns(runs: readonly RunState[]): number {
+  return runs.reduce((sum, { entries }) => sum + entries, 0)
+}
+
+function damaged(what: string): KVSwarmError {
+  return new KVSwarmError('DATADIR_DAMAGED', what, {
+    hint: 'restore the data directory from a backup (kvswarm restore)'
+  })
+}

@@ -1,0 +1,113 @@
+/**
+ * The cores of one layout of an index, with a lease on each that was needed. Versions of one layout share it; the
+ * leases go back when nobody needs the layout any more.
+ *
+ * Once the index has gone on with another layout, the old cores may be deleted at any time: a block that does not
+ * come within a moment then is given up with INDEX_REPLACED, and is read anew from the newer state.
+ */
+import { indexReplacedWaitMs } from '../../config/limits.ts'
+import { assert } from '../assert.ts'
+import { KVSwarmError } from '../errors.ts'
+import type { ReadOptions } from '../ports.ts'
+import type { IndexLayout } from '../wire/index-state.ts'
+import { coreKey, type CoreLease, type CoreName, type IndexCores } from '../index-ports.ts'
+
+export class LayoutScope {
+  readonly layout: IndexLayout
+  readonly #cores: IndexCores
+  readonly #leases = new Map<string, Promise<CoreLease>>()
+  readonly #fetching = new Set<AbortController>()
+  #uses = 1
+  #replaced = false
+
+  constructor(cores: IndexCores, layout: IndexLayout) {
+    this.#cores = cores
+    this.layout = layout
+  }
+
+  /** A lease that the scope gives back. */
+  lease(name: CoreName): Promise<CoreLease> {
+    assert(this.#uses > 0, 'a layout that is in use')
+    const key = coreKey(name)
+    const known = this.#leases.get(key)
+    if (known) return known
+    const opening = this.#cores.open(name).then((lease) => this.#guarded(lease))
+    this.#leases.set(key, opening)
+    // Tried again the next time.
+    opening.catch(() => this.#leases.delete(key))
+    return opening
+  }
+
+  retain(): void {
+    this.#uses++
+  }
+
+  release(): void {
+    if (--this.#uses > 0) return
+    for (const opening of this.#leases.values()) {
+      opening.then(
+        (lease) => lease.release(),
+        () => {}
+      )
+    }
+    this.#leases.clear()
+  }
+
+  /** The index has gone on with another layout. */
+  replaced(): void {
+    if (this.#replaced) return
+    this.#replaced = true
+    for (const fetching of this.#fetching) this.#giveUpLater(fetching)
+  }
+
+  #guarded(lease: CoreLease): CoreLease {
+    return {
+      id: lease.id,
+      get length() {
+        return lease.length
+      },
+      get: async (block, options = {}) => {
+        const here = await lease.get(block, { wait: false })
+        if (here !== null || options.wait === false) return here
+        return await this.#fetch(lease, block, options)
+      },
+      onChange: (listener) => lease.onChange(listener),
+      release: () => lease.release()
+    }
+  }
+
+  async #fetch(
+    lease: CoreLease,
+    block: number,
+    { timeout, signal }: ReadOptions
+  ): Promise<Uint8Array | null> {
+    const fetching = new AbortController()
+    const abort = (): void => fetching.abort(signal?.reason)
+    if (signal?.aborted) abort()
+    signal?.addEventListener('abort', abort, { once: true })
+    this.#fetching.add(fetching)
+    if (this.#replaced) this.#giveUpLater(fetching)
+    try {
+      return await lease.get(block, { timeout, signal: fetching.signal })
+    } catch (error) {
+      if (fetching.signal.reason instanceof KVSwarmError) throw fetching.signal.reason
+      throw error
+    } finally {
+      this.#fetching.delete(fetching)
+      signal?.removeEventListener('abort', abort)
+    }
+  }
+
+  #giveUpLater(fetching: AbortController): void {
+    const timer = setTimeout(() => {
+      if (this.#fetching.has(fetching)) fetching.abort(replacedError())
+    }, indexReplacedWaitMs)
+    timer.unref()
+  }
+}
+
+function replacedError(): KVSwarmError {
+  return new KVSwarmError('INDEX_REPLACED', 'the index has gone on while it was read', {
+    hint: 'read again: the newer state has it'
+  })
+}
