@@ -21,7 +21,9 @@ async function open(
   const index = new FakeIndex()
   const state = { epoch: 5, configHash: hash, serial: 1, counter: 0, now: 0 }
   index.entries.set(Buffer.from(indexStateKey).toString('hex'), encodeIndexState(state))
-  const log = new FakeLog(new FakeOutbox(), 1)
+  const anchor = new FakeOutbox()
+  anchor.storedOf(1).length = 1
+  const log = new FakeLog(anchor, 1)
   let begun = 0
   const outcome = await StorageNode.open(
     {
