@@ -49,6 +49,8 @@ import { Reader } from './read/reader.ts'
 import type { RotationLimits } from './protocol/rotation.ts'
 import { OwnerView } from './read/views.ts'
 import { describe } from './status.ts'
+import type { CoreName } from './index-ports.ts'
+import type { CoresMessage } from './wire/messages.ts'
 import type { Entry, FlushResult, LogName, NodeId, Position } from './types.ts'
 import { waitFor } from './wait.ts'
 import { openGeneration, signGeneration, type GenerationRecord } from './wire/generations.ts'
@@ -93,6 +95,11 @@ export class LocalEngine implements Engine {
   readonly #anchors = new WeakMap<
     IndexView,
     { readonly anchor: HyperLog; readonly cores: HyperIndexCores }
+  >()
+  /** What storage nodes say of their indexes, until the anchors tell. */
+  readonly #expected = new Map<
+    NodeId,
+    { readonly generation: number; readonly names: readonly CoreName[] }
   >()
   readonly #asked = new Map<NodeId, Link>()
   readonly #headAnswers = new Map<number, { owner: NodeId; told: (head: Head) => void }>()
@@ -536,6 +543,11 @@ export class LocalEngine implements Engine {
     const records: Uint8Array[] = []
     if (this.#storage) {
       records.push(this.#sign(this.#storage.log, this.#storage.state.serial, null))
+      const index = this.#storage.index as OwnIndex
+      link.send(
+        { type: 'cores', generation: this.#storage.log.generation, ...index.cores },
+        'cores'
+      )
       link.attach(this.#storage.log as HyperLog)
       const inbox = this.#storage.inbox(node)
       if (inbox?.authorised) {
@@ -579,6 +591,9 @@ export class LocalEngine implements Engine {
         break
       case 'oldest':
         this.#storage?.startAt(link.node, message.generation)
+        break
+      case 'cores':
+        this.#expect(link.node, message)
         break
       case 'headRequest': {
         const head = this.#storage?.head
@@ -710,7 +725,23 @@ export class LocalEngine implements Engine {
       deletes: !isOwn && !this.#store.readOnly
     })
     this.#anchors.set(view, { anchor, cores })
+    const expected = this.#expected.get(node)
+    if (expected?.generation === generation) view.expect(expected.names)
     return view
+  }
+
+  /** A storage node says of which cores its index consists. */
+  #expect(node: NodeId, { generation, journals, runs }: CoresMessage): void {
+    // A writer reads no more than its cursors, as a rule; what it reads all the same it opens then.
+    const isReader = this.#config?.isWriter(this.nodeId) !== true
+    if (node === this.nodeId || this.#config?.isStorageNode(node) !== true) return
+    const names: CoreName[] = [
+      ...journals.map((number): CoreName => ({ kind: 'journal', number })),
+      ...(isReader ? runs.map((run): CoreName => ({ kind: 'run', ...run })) : [])
+    ]
+    this.#expected.set(node, { generation, names })
+    const view = this.#views.get(node)?.attached.find((one) => one.head.generation === generation)
+    if (view) (view as FollowedIndex).expect(names)
   }
 
   /** The cores of one index: an own one is written and read at a time. */

@@ -87,7 +87,7 @@ const appendBlocks = 128
  * @throws IO_ERROR, CLOSED, DATADIR_DAMAGED
  */
 export async function makeRun(
-  cores: OwnIndexCores,
+  cores: Pick<OwnIndexCores, 'build' | 'deleteBuild'>,
   name: string,
   { parts, isWhole }: Ingredients,
   progress: Progress,
@@ -138,7 +138,7 @@ export async function makeRun(
 
 /** The entries of a run of ours, from the disk, past the cache of blocks that reads use. */
 export async function* entriesOf(
-  cores: OwnIndexCores,
+  cores: Pick<OwnIndexCores, 'blocks'>,
   { hash, length }: RunState
 ): AsyncGenerator<Entries> {
   let keys = 0

@@ -169,6 +169,18 @@ export class OwnIndex implements Index {
     })
   }
 
+  /** The cores of its present state, for who wants to read it. */
+  get cores(): {
+    readonly journals: number[]
+    readonly runs: { readonly hash: Uint8Array; readonly length: number }[]
+  } {
+    const { journals, runs } = this.#layout
+    return {
+      journals: journals.map(({ number }) => number),
+      runs: runs.map(({ hash, length }) => ({ hash, length }))
+    }
+  }
+
   /** How many blocks, runs and bytes it consists of. */
   get shape(): IndexLayout {
     return this.#layout

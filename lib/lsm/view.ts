@@ -50,6 +50,9 @@ export class FollowedIndex implements IndexView {
   #looking: Promise<void> | null = null
   /** Ends the wait for an anchor's block when there is a newer one. */
   #outdated: AbortController | null = null
+  /** Opened before the anchor names them. */
+  readonly #expected = new Map<string, Promise<CoreLease>>()
+  #expecting: NodeJS.Timeout | null = null
   #opening = false
   #readAt = -Infinity
   #sweeping: Promise<void> | null = null
@@ -75,6 +78,46 @@ export class FollowedIndex implements IndexView {
     await view.#useLocal()
     view.#look()
     return view
+  }
+
+  /**
+   * Opens cores that the index consists of, by what its node says of them, before the anchor is here to tell: a core's
+   * first block takes two round trips. What the anchor does not name then is closed again.
+   */
+  expect(names: readonly CoreName[]): void {
+    if (this.#closed || this.#layout?.journals.length) return
+    for (const name of names) this.#expected.set(coreKey(name), this.#cores.open(name))
+    for (const opening of this.#expected.values()) {
+      opening.then(
+        // Its newest block is what is read of it first.
+        (lease) => this.#fetchLast(lease),
+        () => {}
+      )
+    }
+    this.#expecting ??= setTimeout(() => this.#unexpect(), indexReadingMs).unref()
+  }
+
+  #fetchLast(lease: CoreLease): void {
+    const { signal } = this.#ended
+    const fetch = (): void => {
+      if (lease.length === 0) return
+      stop()
+      lease.get(lease.length - 1, { timeout: indexReadingMs, signal }).catch(() => {})
+    }
+    const stop = lease.onChange(fetch)
+    fetch()
+  }
+
+  #unexpect(): void {
+    if (this.#expecting) clearTimeout(this.#expecting)
+    this.#expecting = null
+    for (const opening of this.#expected.values()) {
+      opening.then(
+        (lease) => lease.release(),
+        () => {}
+      )
+    }
+    this.#expected.clear()
   }
 
   get head(): Head {
@@ -120,6 +163,7 @@ export class FollowedIndex implements IndexView {
     this.#closed = true
     this.#stopListening()
     this.#stopNewest()
+    this.#unexpect()
     this.#ended.abort(new KVSwarmError('CLOSED', 'the index is closed'))
     await this.#looking
     await this.#sweeping
@@ -237,6 +281,14 @@ export class FollowedIndex implements IndexView {
     old.scope?.replaced()
     old.scope?.release()
     if (this.#deletes) this.#forget(before, layout)
+    if (this.#expected.size > 0) {
+      // Somebody wants to read: all of it is opened before the leases go back.
+      this.#readAt = performance.now()
+      for (const run of layout.runs) {
+        scope.lease({ kind: 'run', hash: run.hash, length: run.length }).catch(() => {})
+      }
+      this.#unexpect()
+    }
     this.#moved()
   }
 

@@ -6,13 +6,14 @@
  * - hello is the first message, each way. Of another protocol version only the version is read.
  * - Bytes: type (1), then the fields; see docs/formats.md.
  */
-import { messageBytesMax } from '../../config/limits.ts'
+import { indexJournalsMax, indexRunsMax, messageBytesMax } from '../../config/limits.ts'
 import { assert } from '../assert.ts'
 import type { Position } from '../types.ts'
 import {
   type Codec,
   decodeWith,
   encodeWith,
+  fixed,
   hash32,
   lengthPrefixed,
   list,
@@ -89,6 +90,19 @@ export interface OldestMessage {
   readonly generation: number
 }
 
+/**
+ * A storage node to whoever connects: of which cores its index consists now. It is a hint: they are opened at once,
+ * and used when the anchor names them.
+ */
+export interface CoresMessage {
+  readonly type: 'cores'
+  /** Of the index. */
+  readonly generation: number
+  /** Numbers of the journals. */
+  readonly journals: readonly number[]
+  readonly runs: readonly { readonly hash: Uint8Array; readonly length: number }[]
+}
+
 export interface PingMessage {
   readonly type: 'ping' | 'pong'
   /** A pong has its ping's. @default 0, for who needs none */
@@ -105,6 +119,7 @@ export type Message =
   | PingMessage
   | RotateMessage
   | OldestMessage
+  | CoresMessage
 
 const types = {
   hello: 0,
@@ -116,7 +131,8 @@ const types = {
   ping: 6,
   pong: 7,
   rotate: 8,
-  oldest: 9
+  oldest: 9,
+  cores: 10
 } as const
 
 const noHash = '0'.repeat(64)
@@ -145,6 +161,23 @@ const signedRecord: Codec<Uint8Array> = {
     return new Uint8Array(record)
   }
 }
+const runCodec: Codec<{ readonly hash: Uint8Array; readonly length: number }> = {
+  preencode: (state, { length }) => {
+    state.end += 32
+    uint.preencode(state, length)
+  },
+  encode: (state, { hash, length }) => {
+    hashBytes.encode(state, hash)
+    uint.encode(state, length)
+  },
+  decode: (state) => ({
+    hash: Uint8Array.from(hashBytes.decode(state)),
+    length: uint.decode(state)
+  })
+}
+const hashBytes = fixed(32)
+const runList = list(runCodec, 33, indexRunsMax)
+const journalList = list(uint, 1, indexJournalsMax)
 const recordList = list(signedRecord, 1, recordsPerMessageMax)
 
 /** Usable as the encoding of a protomux message, too. */
@@ -170,6 +203,10 @@ export const messageCodec: Codec<Message> = {
       case 'rotate':
       case 'oldest':
         return uint.preencode(state, message.generation)
+      case 'cores':
+        uint.preencode(state, message.generation)
+        journalList.preencode(state, message.journals)
+        return runList.preencode(state, message.runs)
       default:
         return uint.preencode(state, message.id ?? 0)
     }
@@ -195,6 +232,10 @@ export const messageCodec: Codec<Message> = {
       case 'rotate':
       case 'oldest':
         return uint.encode(state, message.generation)
+      case 'cores':
+        uint.encode(state, message.generation)
+        journalList.encode(state, message.journals)
+        return runList.encode(state, message.runs)
       default:
         return uint.encode(state, message.id ?? 0)
     }
@@ -227,6 +268,13 @@ export const messageCodec: Codec<Message> = {
         return { type: 'rotate', generation: uint.decode(state) }
       case types.oldest:
         return { type: 'oldest', generation: uint.decode(state) }
+      case types.cores:
+        return {
+          type: 'cores',
+          generation: uint.decode(state),
+          journals: journalList.decode(state),
+          runs: runList.decode(state)
+        }
       default:
         throw corrupt(`message of type ${type}`)
     }
