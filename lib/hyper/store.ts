@@ -33,7 +33,7 @@ import { damagedError, openingError } from './disk-errors.ts'
 import { HyperLog, storageError, type Disk } from './log.ts'
 import { isSealed, logKey, Marks, type LastSession, type Mark } from './marks.ts'
 import { Reserve } from './reserve.ts'
-import { cutTornLogs } from './wal.ts'
+import { checkLogs, cutTornLogs } from './wal.ts'
 
 /** Of caches that trees make when they open, before they get a bounded one (tree-cache.ts). */
 const cacheEntriesMax = 1_024
@@ -117,10 +117,15 @@ export class Store implements OwnLogs {
         hint: 'open it without `readOnly` to make one'
       })
     }
-    if (!readOnly) {
-      await removeTornDevice(directory)
+    try {
       const synced = await Marks.synced(fileIn(directory, 'marks'))
-      if (synced) await cutTornLogs(fileIn(directory, 'database'), synced)
+      if (!readOnly) {
+        await removeTornDevice(directory)
+        if (synced) await cutTornLogs(fileIn(directory, 'database'), synced)
+      }
+      await checkLogs(fileIn(directory, 'database'), synced)
+    } catch (error) {
+      throw openingError(error, directory)
     }
     const { established, tied } = await contents(directory)
     const storage = new HypercoreStorage(directory, {

@@ -1,5 +1,6 @@
 /**
- * What a power cut may leave in a write-ahead log of the store, and how to go on from it.
+ * What a power cut may leave in a write-ahead log of the store, and how to go on from it; and damage to the store's
+ * logs that the library below does not survive.
  *
  * What was not synced when the power went may be on disk in part and out of order: a later page is there, an
  * earlier one reads as zeros. The storage library takes such a hole for damage and does not open; or, where
@@ -10,12 +11,16 @@
  * behind that place was announced, acked or receipted, but for blocks that were acked since this node last
  * appended to a log of its own: their writer still has them.
  *
- * What is wrong before that place (a flipped bit, say) is left as it is, for the library to report.
+ * What is wrong before that place (a flipped bit, say) is damage, and is reported by checkLogs(), which every opening
+ * calls: the library goes round for ever, in a thread that nothing ends, at a record whose type was flipped to one of
+ * its others (measured; MANIFEST and write-ahead logs), and takes a MANIFEST whose record has got a greater length
+ * for a shorter one. Only an end that is not whole is left to it: it goes on without that.
  *
  * Format: RocksDB's, blocks of 32 KiB with records of checksum (4), length (2), type (1) and payload.
  */
 import { open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { damagedError } from './disk-errors.ts'
 
 const blockBytes = 32_768
 const headBytes = 7
@@ -29,18 +34,7 @@ export interface SyncedLog {
 
 /** Cuts off, durably, what a power cut left unfinished in the logs of a database folder. */
 export async function cutTornLogs(folder: string, synced: SyncedLog): Promise<void> {
-  let names: string[]
-  try {
-    names = await readdir(folder)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
-    throw error
-  }
-  const logs = names
-    .filter((name) => /^\d+\.log$/.test(name))
-    .map((name) => ({ path: join(folder, name), number: Number.parseInt(name, 10) }))
-    .filter(({ number }) => number >= synced.number)
-    .toSorted((a, b) => a.number - b.number)
+  const logs = (await logsIn(folder)).filter(({ number }) => number >= synced.number)
   let torn = false
   for (const { path, number } of logs) {
     const from = number === synced.number ? synced.bytes : 0
@@ -58,13 +52,91 @@ export async function cutTornLogs(folder: string, synced: SyncedLog): Promise<vo
 }
 
 /**
+ * Looks through the MANIFEST and the write-ahead logs of a database folder; writes nothing.
+ * @param synced what lies behind that in the logs may be torn; null: not known, only their ends may be
+ * @throws DATADIR_DAMAGED naming the file
+ */
+export async function checkLogs(folder: string, synced: SyncedLog | null): Promise<void> {
+  const check = async (path: string, until: number): Promise<void> => {
+    const at = firstDamaged((await contentOf(path)) ?? Buffer.alloc(0), until)
+    if (at !== null) throw damagedError(`${path} is damaged at byte ${at}`, path)
+  }
+  // What is wrong with CURRENT itself is told by the library.
+  const [current] = /^MANIFEST-\d+/.exec(String(await contentOf(join(folder, 'CURRENT')))) ?? []
+  if (current !== undefined) await check(join(folder, current), Infinity)
+  for (const { path, number } of await logsIn(folder)) {
+    const isWhole = synced === null || number < synced.number
+    await check(path, isWhole ? Infinity : number === synced.number ? synced.bytes : 0)
+  }
+}
+
+async function logsIn(folder: string): Promise<{ path: string; number: number }[]> {
+  let names: string[]
+  try {
+    names = await readdir(folder)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+  return names
+    .filter((name) => /^\d+\.log$/.test(name))
+    .map((name) => ({ path: join(folder, name), number: Number.parseInt(name, 10) }))
+    .toSorted((a, b) => a.number - b.number)
+}
+
+/** Null when it is not there: the holder of a store that is only read removes files. */
+async function contentOf(path: string): Promise<Buffer | null> {
+  try {
+    return await readFile(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
+}
+
+/**
  * Where the first record begins that ends behind `synced` and is not whole; null when there is none. A log that
  * ends within a record, or goes on with nothing but zeros, is whole as far as it goes: the library accepts that.
  */
 export function firstBroken(log: Uint8Array, synced = 0): number | null {
   const bytes = Buffer.from(log.buffer, log.byteOffset, log.length)
+  const flaw = firstFlaw(bytes, synced)
+  if (flaw === null || flaw.kind === 'cut off') return null
+  const { at, end } = flaw
+  if (flaw.kind === 'zeros') return at >= synced && !isZeros(bytes, at) ? at : null
+  // Damage in what was synced is not ours to cut off; a length that was changed shows as well.
+  const wasSynced = at < synced && (end <= synced || isSoundShorter(bytes, at, synced))
+  return wasSynced ? null : at
+}
+
+/**
+ * Where the first record begins that is damaged, and lies before `until`; null when there is none. Whatever only
+ * shortens the end, as an interrupted write does, is no damage; a type or a length that none has always is.
+ */
+export function firstDamaged(log: Uint8Array, until: number = Infinity): number | null {
+  const bytes = Buffer.from(log.buffer, log.byteOffset, log.length)
+  const flaw = firstFlaw(bytes, 0)
+  if (flaw === null) return null
+  const { kind, at, end } = flaw
+  const type = bytes[at + 6] ?? 0
+  if (kind !== 'zeros' && (type > typeMax || !fits(at, end))) return at
+  if (at >= until) return null
+  if (kind === 'cut off') return isSoundShorter(bytes, at, bytes.length) ? at : null
+  return isZeros(bytes, end) ? null : at
+}
+
+interface Flaw {
+  /** Where the record begins, and would end by its length. */
+  readonly at: number
+  readonly end: number
+  /** Nothing but zeros where its head should be; longer than the rest of the log; or not what was written. */
+  readonly kind: 'zeros' | 'cut off' | 'broken'
+}
+
+/** The first record that is not sound, from the block on in which `from` lies. */
+function firstFlaw(bytes: Buffer, from: number): Flaw | null {
   // A record begins at each block.
-  let at = synced - (synced % blockBytes)
+  let at = from - (from % blockBytes)
   while (at + headBytes <= bytes.length) {
     const rest = blockBytes - (at % blockBytes)
     if (rest < headBytes) {
@@ -74,19 +146,23 @@ export function firstBroken(log: Uint8Array, synced = 0): number | null {
     const size = bytes.readUInt16LE(at + 4)
     const type = bytes[at + 6] ?? 0
     const end = at + headBytes + size
-    if (bytes.subarray(at, at + headBytes).every((byte) => byte === 0)) {
-      return at >= synced && bytes.subarray(at).some((byte) => byte !== 0) ? at : null
-    }
-    const fits = headBytes + size <= rest
-    if (fits && end > bytes.length) return null
-    if (!fits || type === 0 || type > typeMax || !isSound(bytes, at, end)) {
-      // Damage in what was synced is for the library to report; a length that was changed shows as well.
-      const wasSynced = at < synced && (end <= synced || isSoundShorter(bytes, at, synced))
-      return wasSynced ? null : at
+    if (isZeros(bytes, at, at + headBytes)) return { at, end, kind: 'zeros' }
+    if (fits(at, end) && end > bytes.length) return { at, end, kind: 'cut off' }
+    if (!fits(at, end) || type === 0 || type > typeMax || !isSound(bytes, at, end)) {
+      return { at, end, kind: 'broken' }
     }
     at = end
   }
   return null
+}
+
+/** A record lies within one block. */
+function fits(at: number, end: number): boolean {
+  return end - at <= blockBytes - (at % blockBytes)
+}
+
+function isZeros(bytes: Buffer, from: number, to: number = bytes.length): boolean {
+  return bytes.subarray(from, to).every((byte) => byte === 0)
 }
 
 /** The checksum is CRC-32C over type and payload, rotated and moved (RocksDB's "masked" form). */

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import test from 'tape'
 import { Marks } from '../../lib/hyper/marks.ts'
 import { Store } from '../../lib/hyper/store.ts'
-import { cutTornLogs, firstBroken } from '../../lib/hyper/wal.ts'
+import { checkLogs, cutTornLogs, firstBroken, firstDamaged } from '../../lib/hyper/wal.ts'
+import { errorOf } from '../helpers/errors.ts'
 import { random } from '../helpers/random.ts'
 import { tmpdir } from '../helpers/tmp.ts'
 
@@ -102,6 +103,63 @@ test('logs are cut, later ones emptied, earlier ones left alone', async (t) => {
   t.equal(sizeOf('000009.log'), 0, 'later: emptied')
   t.equal(sizeOf('LOG'), bytes.length, 'no log')
   await cutTornLogs(join(folder, 'nowhere'), { number: 1, bytes: 0 })
+})
+
+test('damage within a log is found wherever it is; what only shortens the end is none', async (t) => {
+  const source = random(t)
+  const bytes = await realLog(join(tmpdir(t), 'a'))
+  const ends = recordEnds(bytes)
+  t.equal(firstDamaged(bytes), null, 'a whole log is whole')
+  t.equal(firstDamaged(Buffer.concat([bytes, Buffer.alloc(70_000)])), null, 'and with zeros behind')
+  const lastAt = ends.at(-2) ?? 0
+  const wrong: string[] = []
+  for (let i = 0; i < 1000; i++) {
+    const flipped = Buffer.from(bytes)
+    const at = source.int(0, lastAt - 1)
+    const bit = source.int(0, 7)
+    flipped[at] = (flipped[at] ?? 0) ^ (1 << bit)
+    const begin = ends.filter((end) => end <= at).at(-1) ?? 0
+    const found = firstDamaged(flipped)
+    // The few bytes that fill up a block are of no record.
+    const isFiller = at >= begin && 32_768 - (begin % 32_768) < 7 && at < begin + 6
+    if (isFiller ? found !== null : found === null || found > at)
+      wrong.push(`${at}:${bit}: ${found}`)
+    const cut = bytes.subarray(0, source.int(0, bytes.length))
+    if (firstDamaged(cut) !== null) wrong.push(`cut at ${cut.length}`)
+    const torn = firstDamaged(flipped, 0)
+    if (torn !== null && at - torn > 6) wrong.push(`${at}:${bit}: what may be torn is no damage`)
+  }
+  t.deepEqual(wrong, [])
+})
+
+test('a type of record at which the library hangs is damage, in MANIFEST and logs', async (t) => {
+  const folder = join(tmpdir(t), 'a')
+  await realLog(folder)
+  const db = join(folder, 'db')
+  const files = readdirSync(db).filter((name) => /^MANIFEST|\.log$/.test(name))
+  t.equal(files.length, 2, files.join(', '))
+  for (const name of files) {
+    const path = join(db, name)
+    const bytes = readFileSync(path)
+    const at = recordEnds(bytes)[0] ?? 0
+    for (const type of [5, 6, 7, 8]) {
+      const harmed = Buffer.from(bytes)
+      harmed[at + 6] = type
+      writeFileSync(path, harmed)
+      for (const synced of [null, { number: 1, bytes: 0 }]) {
+        const error = await errorOf(checkLogs(db, synced))
+        t.equal(error.code, 'DATADIR_DAMAGED', `${name}, type ${type}`)
+        t.ok(error.message.includes(`${path} is damaged at byte ${at}`), error.message)
+      }
+      const opening = await errorOf(Store.open({ directory: folder, durability: 'sync' }))
+      t.equal(opening.code, 'DATADIR_DAMAGED')
+      t.ok(opening.hint.includes('kvswarm restore'), 'the way out')
+    }
+    writeFileSync(path, bytes)
+  }
+  const store = await Store.open({ directory: folder, durability: 'sync' })
+  t.equal(store.ownNames('index').length, 1, 'nothing was written meanwhile; the store is free')
+  await store.close()
 })
 
 test('how far the log was synced is known after an unclean end only', async (t) => {
