@@ -6,6 +6,7 @@ import type { Config } from '../config/index.ts'
 import { KVSwarmError, isKVSwarmError, messageOf } from '../lib/errors.ts'
 import type { KVSwarm, KVSwarmOptions } from '../lib/index.ts'
 import type { NodeId } from '../lib/types.ts'
+import { timerMsMax } from '../lib/wait.ts'
 
 /** Options of the write queue, as the library takes them. */
 export type QueueOptions = Pick<KVSwarmOptions, 'maxPendingBytes' | 'maxPendingBlocks' | 'onFull'>
@@ -84,7 +85,7 @@ export class Deadline {
             hint: 'try again, or with a longer --timeout'
           })
         )
-      timer = setTimeout(end, Math.min(leftMs, 2 ** 31 - 1))
+      timer = setTimeout(end, Math.min(leftMs, timerMsMax))
     })
     try {
       return await Promise.race([promise, late])

@@ -13,11 +13,8 @@ import type { Taken, WriteCache } from './cache.ts'
 import { type ErrorCode, isKVSwarmError, KVSwarmError } from './errors.ts'
 import type { Engine, OnFull, WaitOptions } from './ports.ts'
 import type { FlushResult, Operation } from './types.ts'
-import { abortedError, remaining } from './wait.ts'
+import { abortedError, remaining, timerMsMax } from './wait.ts'
 import { decodeFlushId } from './wire/flush-id.ts'
-
-/** Node's longest timer; longer waits are as good as for ever. */
-const timerMsMax = 2 ** 31 - 1
 
 /** How a call of flush() waits. */
 export interface FlushWait {

@@ -5,8 +5,8 @@
 import { KVSwarmError } from './errors.ts'
 import type { WaitOptions } from './ports.ts'
 
-/** Node's longest timer; longer waits are as good as for ever. */
-const timerMsMax = 2 ** 31 - 1
+/** Node's longest timer (24.8 days); a longer one would fire at once, and such a wait is as good as for ever. */
+export const timerMsMax: number = 2 ** 31 - 1
 
 /** @throws INVALID_ARGUMENT when the timeout is not a number of milliseconds from 0 to Infinity */
 export function checkTimeout(timeout: number | undefined, fallback: number): number {

@@ -13,6 +13,7 @@ import { type Fields, fieldsOf, protocolError, unpackError } from './json.ts'
 import { linesOf } from './lines.ts'
 import { controlRequestBytesMax } from '../../config/limits.ts'
 import { KVSwarmError, isKVSwarmError, messageOf } from '../errors.ts'
+import { timerMsMax } from '../wait.ts'
 
 /** The holder has ended, is ending, or cannot take another connection now. Never leaves this room. */
 export class HolderGone extends Error {
@@ -32,8 +33,6 @@ export interface Question {
 }
 
 const nothing = (): void => {}
-/** The caller's longest timer; a longer guard is none. */
-const timerMsMax = 2 ** 31 - 1
 
 /** One exchange, under way. */
 export class Exchange {
@@ -166,6 +165,7 @@ export class Exchange {
 
   #arm(): void {
     const { guardMs } = this.#question
+    // A longer guard is none.
     if (guardMs > timerMsMax) return
     clearTimeout(this.#timer)
     this.#timer = setTimeout(() => {

@@ -27,7 +27,7 @@ import type {
   WriteRequest
 } from '../ports.ts'
 import type { Entry, FlushResult } from '../types.ts'
-import { abortedError, checkTimeout, pause, remaining } from '../wait.ts'
+import { abortedError, checkTimeout, pause, remaining, timerMsMax } from '../wait.ts'
 
 /** What a shared engine is told besides the way to its seat. */
 export interface SharedEngineOptions extends Omit<SeatOptions, 'onConfig' | 'onStop'> {
@@ -251,7 +251,7 @@ export class SharedEngine implements Engine {
               hint: 'try again, or with a longer timeout: this process is looking for the next holder'
             })
           ),
-        Math.min(timeoutMs, 2 ** 31 - 1)
+        Math.min(timeoutMs, timerMsMax)
       )
       signal?.addEventListener('abort', onAbort, { once: true })
       seated

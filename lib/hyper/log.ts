@@ -12,6 +12,7 @@ import Hypercore from 'hypercore'
 import type { WaitOptions, Log } from '../ports.ts'
 import type { LogName } from '../types.ts'
 import { KVSwarmError, messageOf } from '../errors.ts'
+import { timerMsMax } from '../wait.ts'
 import type { Barrier } from './barrier.ts'
 import { diskError, troubleOf } from './disk-errors.ts'
 import type { Mark } from './marks.ts'
@@ -365,9 +366,6 @@ function guardOf(core: Hypercore['core'], barrier: Barrier<Mark>): Guarded {
   }
   return guarded
 }
-
-/** Node's longest timer; a longer one would fire at once. */
-const timerMsMax = 2 ** 31 - 1
 
 /**
  * Runs a hypercore request that ends with the caller's timeout or signal, and takes its requests off the

@@ -11,10 +11,7 @@
  */
 import { KVSwarmError } from '../errors.ts'
 import type { OnFull, QueueBounds, QueueStats, WaitOptions } from '../ports.ts'
-import { abortedError } from '../wait.ts'
-
-/** Node's longest timer; longer waits are as good as for ever. */
-const timerMsMax = 2 ** 31 - 1
+import { abortedError, timerMsMax } from '../wait.ts'
 
 /** What a write weighs before it is appended. */
 export interface Weight {
