@@ -69,8 +69,6 @@ export interface OutboxEnvironment {
 
 export class Outbox {
   readonly owner: NodeId
-  /** Its writer is looking what can be deleted. */
-  retiring = false
   readonly #name: LogName
   readonly #logs: OwnLogs
   readonly #environment: OutboxEnvironment
@@ -95,7 +93,8 @@ export class Outbox {
   #appendedAt = performance.now()
   #rotateAfter = 0
   #asked: number | null = null
-  #retiring: Promise<void> | null = null
+  /** Deletions, one after the other. */
+  #retiring: Promise<unknown> = Promise.resolve()
   #closed = false
 
   private constructor(
@@ -292,14 +291,10 @@ export class Outbox {
    * @param shown the cursor that the owner's signed, present index shows
    * @returns whether there were any
    */
-  async retire(shown: Position): Promise<boolean> {
-    await this.#retiring
-    const retiring = this.#retire(shown)
-    this.#retiring = retiring.then(
-      () => {},
-      () => {}
-    )
-    return await retiring
+  retire(shown: Position): Promise<boolean> {
+    const retiring = this.#retiring.then(() => this.#retire(shown))
+    this.#retiring = retiring.catch(() => {})
+    return retiring
   }
 
   /** The part of an earlier append with this request id, if the end of the outbox still shows it. */
@@ -368,41 +363,38 @@ export class Outbox {
   }
 
   async #rotateIfDue(receipted: boolean): Promise<void> {
-    const log = this.#current
     if (this.#closed || performance.now() < this.#rotateAfter) return
-    if (log === null) return await this.#continueIfDue(receipted)
-    const { bytes, generation } = log
-    const quietMs = performance.now() - this.#appendedAt
-    const asked = this.#asked === generation
-    const { limits = rotationLimits } = this.#environment
-    if (!shouldRotate({ bytes, quietMs, receipted, asked }, limits)) return
+    const log = this.#current
+    const isDue = log === null ? this.#shouldContinue(receipted) : this.#shouldEnd(log, receipted)
+    if (!isDue) return
     try {
-      await this.#rotate(log)
-    } catch (error) {
-      this.#rotateAfter = performance.now() + rotateLookMs
-      this.#environment.rotationFailed(this, error)
-    }
-  }
-
-  /** Each step is durable before the next. */
-  async #rotate(log: Log): Promise<void> {
-    const next = this.#logs.nextGeneration(this.#name)
-    await log.append([encodeBlock({ type: 'end', next })])
-    // Whatever comes now, nothing is appended to it any more.
-    this.#current = null
-    this.#next = next
-    await this.#continue()
-  }
-
-  async #continueIfDue(receipted: boolean): Promise<void> {
-    const newest = this.#generations.at(-1)
-    if (!newest || !shouldContinue({ whole: newest.whole, receipted })) return
-    try {
+      if (log !== null) await this.#end(log)
       await this.#continue()
     } catch (error) {
       this.#rotateAfter = performance.now() + rotateLookMs
       this.#environment.rotationFailed(this, error)
     }
+  }
+
+  #shouldEnd({ bytes, generation }: Log, receipted: boolean): boolean {
+    const quietMs = performance.now() - this.#appendedAt
+    const asked = this.#asked === generation
+    const { limits = rotationLimits } = this.#environment
+    return shouldRotate({ bytes, quietMs, receipted, asked }, limits)
+  }
+
+  #shouldContinue(receipted: boolean): boolean {
+    const newest = this.#generations.at(-1)
+    return newest !== undefined && shouldContinue({ whole: newest.whole, receipted })
+  }
+
+  /** The first step of a rotation, durable before the next one: #continue(). */
+  async #end(log: Log): Promise<void> {
+    const next = this.#logs.nextGeneration(this.#name)
+    await log.append([encodeBlock({ type: 'end', next })])
+    // Whatever comes now, nothing is appended to it any more.
+    this.#current = null
+    this.#next = next
   }
 
   /** Begins the next generation before anything is to be written to it. */

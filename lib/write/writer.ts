@@ -95,6 +95,8 @@ interface Channel {
   readonly backlog: Backlog
   /** What is left of what was found on disk is being measured. */
   measuring: boolean
+  /** Old generations are being looked at, and deleted. */
+  retiring: boolean
   /** Who waits for the cursor to move, and what looks for them all. */
   watchers: number
   poll: NodeJS.Timeout | undefined
@@ -249,27 +251,29 @@ export class Writer {
 
   /** Small outboxes with a receipt for everything are rotated after a while. */
   #look(): void {
-    for (const { outbox, progress } of this.#channels.values()) {
+    for (const channel of this.#channels.values()) {
+      const { outbox, progress } = channel
       const { position } = outbox
       if (position === null) continue
       void outbox.look(reaches(progress.applied, position))
-      this.#retire(outbox, progress)
+      this.#retire(channel)
     }
   }
 
   /** Deletes generations that the owner's index shows to be applied. */
-  #retire(outbox: Outbox, progress: Progress): void {
+  #retire(channel: Channel): void {
+    const { outbox } = channel
     const { oldest, owner } = outbox
-    const { applied, present } = progress
+    const { applied, present } = channel.progress
     if (this.#closed || applied === null || present === null || oldest === null) return
-    if (applied.generation <= oldest || outbox.retiring) return
+    if (applied.generation <= oldest || channel.retiring) return
     const retiring = async (): Promise<void> => {
       const shown = await this.#environment.shownCursor(owner, present)
       if (shown !== null && !this.#closed && (await outbox.retire(shown))) {
         this.#environment.retired(outbox)
       }
     }
-    outbox.retiring = true
+    channel.retiring = true
     retiring()
       .catch((error: unknown) => {
         // It is tried again when the owner tells more, or after a while.
@@ -280,7 +284,7 @@ export class Writer {
         }
       })
       .finally(() => {
-        outbox.retiring = false
+        channel.retiring = false
       })
   }
 
@@ -626,18 +630,19 @@ export class Writer {
       viewHead: () => this.#environment.viewHead(owner),
       readCursor: () => this.#environment.readCursor(owner)
     })
-    progress.onChange(() => this.#retire(outbox, progress))
-    this.#environment.onViewHead(owner, () => progress.viewMoved(this.#environment.viewHead(owner)))
     const channel: Channel = {
       outbox,
       progress,
       backlog: new Backlog(),
       measuring: false,
+      retiring: false,
       watchers: 0,
       poll: undefined,
       rejections: new Map(),
       readUpTo: null
     }
+    progress.onChange(() => this.#retire(channel))
+    this.#environment.onViewHead(owner, () => progress.viewMoved(this.#environment.viewHead(owner)))
     const { position } = outbox
     if (position) {
       const { blocks, bytes } = await outbox.backlog(null)
