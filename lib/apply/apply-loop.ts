@@ -41,6 +41,8 @@ export interface ApplyEnvironment {
   readonly resultsMax?: number
   /** A batch is in the index, durably; `results`: how many the index holds for this log. */
   applied(writer: NodeId, position: Position, head: Head, results: number): void
+  /** All of a batch was told by applied(). */
+  readonly batchApplied?: () => void
   /** The index or the store failed: the node must stop rather than go on in silence. */
   failed(error: unknown): void
   warn(message: string): void
@@ -218,6 +220,7 @@ export class ApplyLoop {
       inbox.advance(position)
       this.#environment.applied(inbox.writer, position, head, inbox.results)
     }
+    this.#environment.batchApplied?.()
   }
 
   /**

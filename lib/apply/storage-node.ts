@@ -94,10 +94,8 @@ export class StorageNode {
       rules: () => ({ owns: (key) => this.#config.owns(key) }),
       now,
       hasRoom: () => (environment.fullReason?.() ?? null) === null,
-      applied: (writer, position, head, results) => {
-        applied(writer, position, head, results)
-        this.#relieve()
-      },
+      applied,
+      batchApplied: () => this.#relieve(),
       failed,
       warn
     })
