@@ -157,6 +157,10 @@ export class LocalEngine implements Engine {
         engine.#warn(
           `this node's ${kind} (generation ${generation}) was forked: another copy of its data directory is or was in use; restarted, it goes on as a new generation, and what the other version has is not part of it`
         )
+      store.onReclaimFailed = (error) =>
+        engine.#warn(
+          `the disk did not get back the space of what was deleted: ${messageOf(error)}; it does when the store puts itself in order`
+        )
       store.reserve.onChange(() => engine.#roomChanged())
       await engine.#openOrgans()
       return engine

@@ -82,12 +82,6 @@ export class Reclaimer {
     this.#timer ??= setTimeout(() => this.#start(), reclaimMs).unref()
   }
 
-  /** Resolves when everything that is deleted is reclaimed. */
-  async finish(): Promise<void> {
-    this.#start()
-    await this.#running
-  }
-
   /** Begins no more, and resolves when what is under way has ended. */
   async close(): Promise<void> {
     this.#closed = true

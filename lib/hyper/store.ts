@@ -75,11 +75,12 @@ export class Store implements OwnLogs {
   readonly last: LastSession | null
   /** Called when two versions of a log of ours were seen: a copy of this directory is in use as well. */
   onForked: (name: LogName, generation: number) => void = () => {}
+  /** Called when space could not be given back to the file system; nothing is lost by that. */
+  onReclaimFailed: (error: unknown) => void = () => {}
   readonly #known: Map<string, number[]>
   readonly #reclaimer: Reclaimer
   /** Generations that are being deleted; none is opened again before that is done. */
   readonly #deleting = new Map<string, Promise<void>>()
-  #reclaimFailed: (error: unknown) => void = () => {}
 
   private constructor(
     options: StoreOptions,
@@ -100,7 +101,7 @@ export class Store implements OwnLogs {
     this.reserve = new Reserve(options.directory, options.diskReserveBytes ?? null)
     this.last = marks?.last ?? null
     this.#known = known
-    this.#reclaimer = new Reclaimer(corestore.storage, (error) => this.#reclaimFailed(error))
+    this.#reclaimer = new Reclaimer(corestore.storage, (error) => this.onReclaimFailed(error))
   }
 
   /**
@@ -416,16 +417,6 @@ export class Store implements OwnLogs {
     }
     deleting.then(done, done)
     return deleting
-  }
-
-  /** Called when space could not be given back to the file system; nothing is lost by that. */
-  onReclaimFailed(listener: (error: unknown) => void): void {
-    this.#reclaimFailed = listener
-  }
-
-  /** Resolves when the space of everything that was deleted is given back. */
-  reclaimed(): Promise<void> {
-    return this.#reclaimer.finish()
   }
 
   /** Serves the log on (and takes it in from) a connection; ends with the connection. */
