@@ -42,6 +42,11 @@ export async function open(
   return engine
 }
 
+/** The handle that holds the directory and serves its socket. */
+export function holder(t: Test, directory: string): Promise<Engine> {
+  return open(t, directory, { mode: 'required', lockTimeoutMs: 1_000 })
+}
+
 /** The code of the error that a promise rejects with. */
 export async function codeOf(promise: Promise<unknown>): Promise<string> {
   try {

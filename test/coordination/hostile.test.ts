@@ -4,27 +4,12 @@ import { lstatSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSyn
 import { request } from 'node:http'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
-import test, { type Test } from 'tape'
-import { coordinate } from '../../lib/coordination/index.ts'
+import test from 'tape'
 import { isTrustedSocket } from '../../lib/coordination/socket-path.ts'
-import type { Engine } from '../../lib/ports.ts'
 import { cleanup } from '../helpers/cleanup.ts'
 import { deadline } from '../helpers/events.ts'
 import { tmpdir } from '../helpers/tmp.ts'
-import { FakeEngine } from './fake-engine.ts'
-
-async function holder(t: Test, directory: string): Promise<Engine> {
-  const engine = await coordinate({
-    directory,
-    mode: 'required',
-    lockTimeoutMs: 1_000,
-    configText: null,
-    openEngine: async (config) => new FakeEngine(directory, config),
-    onWarning: (message) => t.fail(message)
-  })
-  cleanup(t, () => engine.close())
-  return engine
-}
+import { holder } from './handles.ts'
 
 function ask(socketPath: string, path: string, body: string): Promise<string> {
   return new Promise((resolve, reject) => {

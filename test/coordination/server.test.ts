@@ -4,14 +4,13 @@ import { type IncomingHttpHeaders, request } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import test from 'tape'
-import { FakeEngine, writesIn } from './fake-engine.ts'
+import { writesIn } from './fake-engine.ts'
+import { holder } from './handles.ts'
 import { Budget } from '../../lib/coordination/budget.ts'
 import { parseJson, unpackBytes } from '../../lib/coordination/json.ts'
 import { linesOf } from '../../lib/coordination/lines.ts'
-import { coordinate } from '../../lib/coordination/index.ts'
 import { isKVSwarmError } from '../../lib/errors.ts'
 import type { Engine } from '../../lib/ports.ts'
-import { cleanup } from '../helpers/cleanup.ts'
 import { random } from '../helpers/random.ts'
 import { tmpdir } from '../helpers/tmp.ts'
 
@@ -58,15 +57,7 @@ function ask(
 
 async function serve(t: test.Test): Promise<{ socket: string; directory: string; engine: Engine }> {
   const directory = tmpdir(t)
-  const engine = await coordinate({
-    directory,
-    mode: 'required',
-    lockTimeoutMs: 1_000,
-    configText: null,
-    openEngine: async (config) => new FakeEngine(directory, config),
-    onWarning: (message) => t.fail(message)
-  })
-  cleanup(t, () => engine.close())
+  const engine = await holder(t, directory)
   return { socket: join(directory, 'kvswarm.sock'), directory, engine }
 }
 

@@ -2,7 +2,7 @@
  * The barrier as the disk sees it: what is synced when sync() resolves, and how often. Each scene runs in a
  * process of its own whose disk is written down (disk/disk.c).
  */
-import { mkdirSync, readdirSync, statSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'tape'
 import { needs } from '../helpers/needs.ts'
@@ -10,7 +10,7 @@ import { randomOf } from '../helpers/random.ts'
 import { spawnSource } from '../helpers/process.ts'
 import { tmpdir } from '../helpers/tmp.ts'
 import { Disks } from './disk/image.ts'
-import { buildDisk, Journal, journalled, type JournalRecord, readJournal } from './disk/journal.ts'
+import { type JournalRecord, readJournal, journalledRoot } from './disk/journal.ts'
 
 /** Runs the scene; gives what a power cut after each of its marks leaves, by the strictest rule. */
 async function scene(
@@ -18,14 +18,7 @@ async function scene(
   name: string
 ): Promise<{ records: readonly JournalRecord[]; left: string[][] }> {
   const folder = tmpdir(t)
-  const root = join(folder, 'root')
-  mkdirSync(join(root, 'db'), { recursive: true, mode: 0o700 })
-  const path = join(folder, 'journal')
-  const journal = new Journal(path)
-  journal.add('mkdir', { path: '/db', inode: statSync(join(root, 'db')).ino, a: 0o700 })
-  journal.add('settled')
-  journal.close()
-  const env = journalled(buildDisk(folder), root, path)
+  const { root, path, env } = journalledRoot(folder, 'db')
   const life = spawnSource(t, 'test/fault/barrier-scene.ts', [name, root], { env })
   const { code } = await life.exit
   if (code !== 0) throw new Error(life.stderr)

@@ -6,7 +6,7 @@
  *
  * time limit: 30 min
  */
-import { mkdirSync, rmSync, statSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'tape'
 import { Store } from '../../lib/hyper/store.ts'
@@ -18,7 +18,7 @@ import { tmpdir } from '../helpers/tmp.ts'
 import type { Checked } from './disk/check.ts'
 import { cutAll } from './disk/cuts.ts'
 import { cutModes, Disks, sameDevice } from './disk/image.ts'
-import { buildDisk, Journal, journalled, readJournal } from './disk/journal.ts'
+import { buildDisk, readJournal, journalledRoot } from './disk/journal.ts'
 import { nodePath, record, type RecordingOptions } from './disk/record.ts'
 
 const cutsWanted = Number(process.env['KVSWARM_TEST_CUTS'] ?? 20)
@@ -63,14 +63,7 @@ test(`${cutsWanted} power cuts`, needs('gcc'), async (t) => {
 test('the first start of a node, cut at every change', needs('gcc'), async (t) => {
   const source = random(t)
   const folder = tmpdir(t)
-  const root = join(folder, 'root')
-  mkdirSync(join(root, 'nodes'), { recursive: true, mode: 0o700 })
-  const path = join(folder, 'journal')
-  const journal = new Journal(path)
-  journal.add('mkdir', { path: '/nodes', inode: statSync(join(root, 'nodes')).ino, a: 0o700 })
-  journal.add('settled')
-  journal.close()
-  const env = journalled(buildDisk(folder), root, path)
+  const { root, path, env } = journalledRoot(folder, 'nodes')
   const command = [...commandLine(), 'id', '-d', join(root, nodePath('a'))]
   const { stdout } = await runProgram(command, { env })
   const records = readJournal(path)

@@ -1,5 +1,5 @@
 /** The rig does to a process what it says: disk, network, clock; and its journal is complete. */
-import { writeFileSync, readFileSync, readdirSync, mkdirSync, statSync } from 'node:fs'
+import { writeFileSync, readFileSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'tape'
 import { needs } from '../helpers/needs.ts'
@@ -8,7 +8,7 @@ import { random } from '../helpers/random.ts'
 import { tmpdir } from '../helpers/tmp.ts'
 import { findFaketime } from './driver/faketime.ts'
 import { Disks } from './disk/image.ts'
-import { buildDisk, Journal, journalled, readJournal } from './disk/journal.ts'
+import { buildDisk, readJournal, journalledRoot } from './disk/journal.ts'
 
 /** Runs a piece of JavaScript under the library; gives what it prints. */
 async function script(code: string, env: Record<string, string>): Promise<string> {
@@ -94,14 +94,7 @@ function contents(folder: string): Record<string, string> {
 
 test('the journal has every change of the disk', needs('gcc'), async (t) => {
   const folder = tmpdir(t)
-  const root = join(folder, 'root')
-  mkdirSync(join(root, 'nodes'), { recursive: true })
-  const path = join(folder, 'journal')
-  const journal = new Journal(path)
-  journal.add('mkdir', { path: '/nodes', inode: statSync(join(root, 'nodes')).ino, a: 0o700 })
-  journal.add('settled')
-  journal.close()
-  const env = journalled(buildDisk(folder), root, path)
+  const { root, path, env } = journalledRoot(folder, 'nodes')
   // Three lives: made, opened again, opened again.
   for (let i = 0; i < 3; i++) {
     const { code } = await runProgram([...commandLine(), 'id', '-d', join(root, 'nodes/a')], {

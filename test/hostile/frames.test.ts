@@ -6,12 +6,11 @@
 import type NoiseSecretStream from '@hyperswarm/secret-stream'
 import Corestore from 'corestore'
 import HypercoreStorage from 'hypercore-storage'
-import Protomux, { type Sender } from 'protomux'
 import test from 'tape'
 import { Store } from '../../lib/hyper/store.ts'
 import type { KeyPair } from '../../lib/types.ts'
 import { pause } from '../../lib/wait.ts'
-import { encodeMessage, type Message, protocolName } from '../../lib/wire/messages.ts'
+import { encodeMessage, type Message } from '../../lib/wire/messages.ts'
 import { logNamespace } from '../../lib/wire/namespaces.ts'
 import { cleanup } from '../helpers/cleanup.ts'
 import { deadline } from '../helpers/events.ts'
@@ -20,7 +19,7 @@ import { tmpdir } from '../helpers/tmp.ts'
 import { makeSite } from '../e2e/site.ts'
 import { keyPairOf } from '../network/node.ts'
 import { Dialler, megabytesOf } from './dialler.ts'
-import { manifestOf, raw } from './raw.ts'
+import { manifestOf, speak } from './raw.ts'
 
 const framesMin = 100_000
 /** Written together before the other side's answer, or its end, is looked at. */
@@ -97,17 +96,6 @@ test('100,000 malformed frames: the node serves on, and takes no more memory', a
   const name = { kind: 'index', node: target } as const
   const manifest = manifestOf(target, logNamespace(name, index.generation))
 
-  const greeted = (stream: NoiseSecretStream): { mux: Protomux; sender: Sender<Uint8Array> } => {
-    const mux = new Protomux(stream)
-    const channel = mux.createChannel({ protocol: protocolName })
-    const sender = channel?.addMessage({
-      encoding: raw,
-      onmessage: () => {}
-    }) as Sender<Uint8Array>
-    channel?.open()
-    sender.send(encodeMessage(hello))
-    return { mux, sender }
-  }
   const levels: Record<string, Level> = {
     stream: async (stream) => (rng) => void stream.rawStream?.write(Buffer.from(body(rng))),
     multiplexer: async (stream) => {
@@ -117,11 +105,11 @@ test('100,000 malformed frames: the node serves on, and takes no more memory', a
       return (rng) => void stream.write(Buffer.from(frame(rng)))
     },
     'our channel': async (stream) => {
-      const { sender } = greeted(stream)
-      return (rng) => sender.send(mutated(rng, encodeMessage(rng.pick(messages))))
+      const { say } = speak(stream, hello)
+      return (rng) => say(mutated(rng, encodeMessage(rng.pick(messages))))
     },
     hypercore: async (stream) => {
-      const { mux } = greeted(stream)
+      const { mux } = speak(stream, hello)
       const core = store.get({ manifest: manifest as never })
       await core.ready()
       core.replicate(mux)

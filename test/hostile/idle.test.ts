@@ -5,17 +5,16 @@
  */
 import { createSocket } from 'node:dgram'
 import type NoiseSecretStream from '@hyperswarm/secret-stream'
-import Protomux, { type Sender } from 'protomux'
 import test from 'tape'
 import { connectionsUnnamedMax, handshakesUnnamedMax } from '../../config/limits.ts'
-import { encodeMessage, protocolName } from '../../lib/wire/messages.ts'
+import { encodeMessage } from '../../lib/wire/messages.ts'
 import { cleanup } from '../helpers/cleanup.ts'
 import { until } from '../helpers/events.ts'
 import { random } from '../helpers/random.ts'
 import { makeSite } from '../e2e/site.ts'
 import { keyPairOf } from '../network/node.ts'
 import { Dialler, megabytesOf } from './dialler.ts'
-import { raw } from './raw.ts'
+import { speak } from './raw.ts'
 
 const strangers = 500
 const samples = 150
@@ -63,19 +62,12 @@ test('500 idle and half-open connections: 64 at most get in, and the honest do n
     // Silent behind the handshake.
     () => {},
     // A channel, and no hello.
-    (stream) => new Protomux(stream).createChannel({ protocol: protocolName })?.open(),
+    (stream) => void speak(stream, null),
     // A hello, questions without end, and nothing is ever read.
     (stream) => {
-      const mux = new Protomux(stream)
-      const channel = mux.createChannel({ protocol: protocolName })
-      const sender = channel?.addMessage({
-        encoding: raw,
-        onmessage: () => {}
-      }) as Sender<Uint8Array>
-      channel?.open()
-      sender.send(hello)
+      const { say } = speak(stream, hello)
       const question = encodeMessage({ type: 'headRequest', id: 1 })
-      for (let i = 0; i < 2_000; i++) sender.send(question)
+      for (let i = 0; i < 2_000; i++) say(question)
       stream.pause()
     },
     // Half a frame of the largest size.

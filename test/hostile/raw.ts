@@ -33,14 +33,35 @@ export const raw: Encoding<Uint8Array> = {
   decode: (state) => (state.buffer as Uint8Array).subarray(state.start, (state.start = state.end))
 }
 
-/** One connection of a raw peer. */
-export interface Line {
-  readonly connection: Connection
-  readonly stream: NoiseSecretStream
+/** Our channel on a stream. */
+export interface Voice {
   readonly mux: Protomux
-  readonly said: Message[]
   /** A message of our channel, as bytes or as what it means. */
   say(message: Message | Uint8Array): void
+}
+
+/** One connection of a raw peer. */
+export interface Line extends Voice {
+  readonly connection: Connection
+  readonly stream: NoiseSecretStream
+  readonly said: Message[]
+}
+
+/** Opens our channel and says hello; null: it says nothing. */
+export function speak(
+  stream: unknown,
+  hello: Message | Uint8Array | null,
+  onmessage: (bytes: Uint8Array) => void = () => {}
+): Voice {
+  const mux = new Protomux(stream as NoiseSecretStream)
+  const channel = mux.createChannel({ protocol: protocolName })
+  const sender = channel?.addMessage({ encoding: raw, onmessage }) as Sender<Uint8Array>
+  channel?.open()
+  const say = (message: Message | Uint8Array): void => {
+    sender.send(message instanceof Uint8Array ? message : encodeMessage(message))
+  }
+  if (hello !== null) say(hello)
+  return { mux, say }
 }
 
 export class RawPeer {
@@ -78,19 +99,11 @@ export class RawPeer {
   async dial(target: NodeId, hello: Message | null): Promise<Line> {
     const connection = await this.connection(target)
     const stream = connection.stream as NoiseSecretStream
-    const mux = new Protomux(stream)
     const said: Message[] = []
-    const channel = mux.createChannel({ protocol: protocolName })
-    const sender = channel?.addMessage({
-      encoding: raw,
-      onmessage: (bytes) => said.push(decodeMessage(Uint8Array.from(bytes)))
-    }) as Sender<Uint8Array>
-    channel?.open()
-    const say = (message: Message | Uint8Array): void => {
-      sender.send(message instanceof Uint8Array ? message : encodeMessage(message))
-    }
-    if (hello !== null) say(hello)
-    return { connection, stream, mux, said, say }
+    const voice = speak(stream, hello, (bytes) => {
+      said.push(decodeMessage(Uint8Array.from(bytes)))
+    })
+    return { ...voice, connection, stream, said }
   }
 
   /** A fresh connection, on which nothing was said yet. */

@@ -2,37 +2,23 @@
 import type NoiseSecretStream from '@hyperswarm/secret-stream'
 import Corestore from 'corestore'
 import HypercoreStorage from 'hypercore-storage'
-import Protomux, { type Sender } from 'protomux'
+import type Protomux from 'protomux'
 import test from 'tape'
 import { channelsUnnamedMax, recordsBurstMax, requestsMax } from '../../config/limits.ts'
 import { Allowance } from '../../lib/hyper/allowance.ts'
 import { MemoryHub } from '../../lib/hyper/memory-network.ts'
 import { Newest } from '../../lib/hyper/newest.ts'
 import { Store } from '../../lib/hyper/store.ts'
-import type { Connection } from '../../lib/ports.ts'
 import { signGeneration } from '../../lib/wire/generations.ts'
 import { idOf } from '../../lib/wire/ids.ts'
-import { encodeMessage, protocolName } from '../../lib/wire/messages.ts'
 import { logNamespace, signedManifest } from '../../lib/wire/namespaces.ts'
 import { cleanup } from '../helpers/cleanup.ts'
 import { until } from '../helpers/events.ts'
 import { tmpdir } from '../helpers/tmp.ts'
-import { RawPeer, raw } from '../hostile/raw.ts'
+import { RawPeer, speak } from '../hostile/raw.ts'
 import { makeSwarm } from '../kvswarm/swarm.ts'
 import { keyPairOf } from './node.ts'
 import { ChannelNode, cores, hello, pair } from './pair.ts'
-
-function speak(connection: Connection): Protomux {
-  const mux = new Protomux(connection.stream as NoiseSecretStream)
-  const channel = mux.createChannel({ protocol: protocolName })
-  const sender = channel?.addMessage({
-    encoding: raw,
-    onmessage: () => {}
-  }) as Sender<Uint8Array>
-  channel?.open()
-  sender.send(encodeMessage(hello))
-  return mux
-}
 
 test('caps: channels with long names, and channels without end, end the connection', async (t) => {
   const hub = new MemoryHub()
@@ -65,7 +51,7 @@ test('caps: channels with long names, and channels without end, end the connecti
     bad.join(a.id)
     const connection = await until(() => bad.connections[0])
     bad.leave(a.id)
-    misbehave(speak(connection))
+    misbehave(speak(connection.stream, hello).mux)
     await until(() => connection.closed, { what: `${what} ends the connection` })
     t.equal(a.counters[counter], what === 'an id of 4 KB' ? 2 : 1, what)
   }
@@ -88,7 +74,7 @@ test('caps: requests without end end the connection as they come, not at the nex
   bad.join(a.id)
   const connection = await until(() => bad.connections[0])
   bad.leave(a.id)
-  reader.replicate(speak(connection))
+  reader.replicate(speak(connection.stream, hello).mux)
   const peer = await until(() => reader.peers[0] as unknown as AskingPeer | undefined)
   // It asks, and does not read the answers.
   ;(connection.stream as NoiseSecretStream).pause()

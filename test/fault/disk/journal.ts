@@ -5,7 +5,7 @@
  * A journal that was not written whole, or that tells of something that the rig cannot follow, is refused.
  */
 import { spawnSync } from 'node:child_process'
-import { closeSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, statSync, writeSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -66,6 +66,25 @@ export function journalled(library: string, root: string, journal: string): Reco
     KVS_DISK_JOURNAL: journal,
     UV_USE_IO_URING: '0'
   }
+}
+
+/**
+ * A root for journalled processes in `folder`, with one folder in it that is durable from the beginning.
+ * @returns the root, its journal, and what the processes are given
+ */
+export function journalledRoot(
+  folder: string,
+  name: string,
+  library: string = buildDisk(folder)
+): { root: string; path: string; env: Record<string, string> } {
+  const root = join(folder, 'root')
+  mkdirSync(join(root, name), { recursive: true, mode: 0o700 })
+  const path = join(folder, 'journal')
+  const journal = new Journal(path)
+  journal.add('mkdir', { path: `/${name}`, inode: statSync(join(root, name)).ino, a: 0o700 })
+  journal.add('settled')
+  journal.close()
+  return { root, path, env: journalled(library, root, path) }
 }
 
 /** Records of the test itself, in order with those of the processes. */

@@ -6,7 +6,7 @@
  * What callers were told is in the journal, too: `told-x` holds the lines of load-writer.ts; marks tell of
  * the rest.
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tape'
 import { Config } from '../../../config/index.ts'
@@ -21,7 +21,7 @@ import { cleanup } from '../../helpers/cleanup.ts'
 import { deadline, until } from '../../helpers/events.ts'
 import type { Random } from '../../helpers/random.ts'
 import type { Order } from '../../e2e/load-writer.ts'
-import { Journal, journalled } from './journal.ts'
+import { Journal, journalledRoot } from './journal.ts'
 
 export const storageNames: readonly string[] = ['a', 'b']
 export const writerNames: readonly string[] = ['x', 'y']
@@ -60,14 +60,11 @@ export async function record(
   options: RecordingOptions
 ): Promise<Recording> {
   const { library, bootstrap, folder, durability = 'sync' } = options
-  const root = join(folder, 'root')
-  mkdirSync(join(root, 'nodes'), { recursive: true, mode: 0o700 })
-  const path = join(folder, 'journal')
+  const prepared = journalledRoot(folder, 'nodes', library)
+  const { root, path } = prepared
   const journal = new Journal(path)
   cleanup(t, () => journal.close())
-  journal.add('mkdir', { path: '/nodes', inode: statSync(join(root, 'nodes')).ino, a: 0o700 })
-  journal.add('settled')
-  const env = { ...journalled(library, root, path), KVSWARM_BOOTSTRAP: bootstrap }
+  const env = { ...prepared.env, KVSWARM_BOOTSTRAP: bootstrap }
   const directory = (name: string): string => join(root, nodePath(name))
 
   const ids: Record<string, string> = {}
