@@ -8,7 +8,8 @@
  *
  * Invariants:
  * - the writer deletes a generation only when the owner's signed index, in the generation that the owner itself
- *   says is its present one, shows a cursor in a later generation;
+ *   says is its present one, shows a cursor in a later generation; that is asked again right before each deletion,
+ *   since the owner can have been restored, and have told so, while the writer noted what it is about to delete;
  * - the storage node deletes its copy only when its own durable cursor is in a later generation;
  * - the newest generation is never deleted: its number keeps the next one above it.
  *
@@ -22,6 +23,7 @@ import {
   rotateQuietMs
 } from '../../config/limits.ts'
 import { KVSwarmError } from '../errors.ts'
+import type { Head } from '../ports.ts'
 import type { NodeId, Position } from '../types.ts'
 
 /** The generation of an outbox that is appended to. */
@@ -87,6 +89,23 @@ export function deletable(generations: Iterable<number>, shown: Position | null)
   if (shown === null) return []
   const rising = [...generations].toSorted((a, b) => a - b)
   return rising.slice(0, -1).filter((generation) => generation < shown.generation)
+}
+
+/**
+ * Whether what the owner's index showed still counts: nothing tells of a later generation of that index, which can
+ * have begun with an older cursor.
+ * @param shownIn the generation of the index that showed it
+ */
+export function stillStands(
+  shownIn: number,
+  owner: {
+    /** The generation of its index that it was in when it last told. */
+    readonly present: number | null
+    /** The writer's view of that index. */
+    readonly view: Head | null
+  }
+): boolean {
+  return owner.present === shownIn && owner.view?.generation === shownIn
 }
 
 /** One inbox of a storage node. */

@@ -289,10 +289,11 @@ export class Outbox {
   /**
    * Deletes the generations that nobody needs any more.
    * @param shown the cursor that the owner's signed, present index shows
+   * @param stands whether that index is its present one still; asked before each deletion
    * @returns whether there were any
    */
-  retire(shown: Position): Promise<boolean> {
-    const retiring = this.#retiring.then(() => this.#retire(shown))
+  retire(shown: Position, stands: () => boolean): Promise<boolean> {
+    const retiring = this.#retiring.then(() => this.#retire(shown, stands))
     this.#retiring = retiring.catch(() => {})
     return retiring
   }
@@ -409,13 +410,13 @@ export class Outbox {
     this.#begun(begun)
   }
 
-  async #retire(shown: Position): Promise<boolean> {
+  async #retire(shown: Position, stands: () => boolean): Promise<boolean> {
     const going = deletable(
       this.#generations.map(({ generation }) => generation),
       shown
     )
     const newest = this.#generations.at(-1)
-    if (this.#closed) return false
+    if (this.#closed || !stands()) return false
     if (going.length === 0 || newest === undefined) {
       await this.#sweep()
       return false
@@ -424,14 +425,20 @@ export class Outbox {
     for (const { log } of gone) await this.#memory.take(log, (block) => this.#read(log, block))
     // What was in them is noted before they go.
     await newest.log.setNote(this.#memory.note())
-    this.#generations = this.#generations.slice(going.length)
-    for (const { generation, log } of gone) this.#leftovers.set(generation, log)
-    for (const generation of this.#ends.keys()) {
-      // The last one says what its successor continues.
-      if (generation < (going.at(-1) as number)) this.#ends.delete(generation)
+    let deleted = false
+    for (const { generation, log } of gone) {
+      // Reading and noting took time: its owner may have told meanwhile that it was restored, and needs them again.
+      if (!stands()) break
+      this.#generations = this.#generations.filter((one) => one.generation !== generation)
+      this.#leftovers.set(generation, log)
+      for (const before of this.#ends.keys()) {
+        // The last one says what its successor continues.
+        if (before < generation) this.#ends.delete(before)
+      }
+      deleted = true
+      await this.#sweep()
     }
-    await this.#sweep()
-    return true
+    return deleted
   }
 
   /** Deletes what is no more part of the outbox. */

@@ -19,7 +19,7 @@ import type {
   WriteRequest
 } from '../ports.ts'
 import { comparePositions, reaches } from '../protocol/positions.ts'
-import type { RotationLimits } from '../protocol/rotation.ts'
+import { stillStands, type RotationLimits } from '../protocol/rotation.ts'
 import type {
   FlushPart,
   FlushResult,
@@ -267,9 +267,14 @@ export class Writer {
     const { applied, present } = channel.progress
     if (this.#closed || applied === null || present === null || oldest === null) return
     if (applied.generation <= oldest || channel.retiring) return
+    const { progress } = channel
+    const stands = (): boolean => {
+      const view = this.#environment.viewHead(owner)
+      return !this.#closed && stillStands(present, { present: progress.present, view })
+    }
     const retiring = async (): Promise<void> => {
       const shown = await this.#environment.shownCursor(owner, present)
-      if (shown !== null && !this.#closed && (await outbox.retire(shown))) {
+      if (shown !== null && (await outbox.retire(shown, stands))) {
         this.#environment.retired(outbox)
       }
     }

@@ -7,6 +7,7 @@ import {
   rotationLimits,
   rotationOf,
   shouldRotate,
+  stillStands,
   type Rotatable,
   type Stored
 } from '../../lib/protocol/rotation.ts'
@@ -39,6 +40,16 @@ test('what is behind the cursor can go, the newest never', (t) => {
   t.deepEqual(deletable([1, 2, 3], { generation: 2, length: 9 }), [1])
   t.deepEqual(deletable([1, 2, 3], { generation: 9, length: 1 }), [1, 2], 'its number is kept')
   t.deepEqual(deletable([5], { generation: 9, length: 1 }), [])
+  t.end()
+})
+
+test('what an index showed counts as long as nothing tells of a later generation of it', (t) => {
+  const view = { generation: 5, length: 9 }
+  t.ok(stillStands(5, { present: 5, view }))
+  t.notOk(stillStands(5, { present: 7, view }), 'its owner has told of it')
+  t.notOk(stillStands(5, { present: 5, view: { generation: 7, length: 2 } }), 'it is seen')
+  t.notOk(stillStands(5, { present: null, view }))
+  t.notOk(stillStands(5, { present: 5, view: null }))
   t.end()
 })
 

@@ -154,15 +154,17 @@ export class Checks {
   /** A generation of an outbox is about to be deleted by its writer. */
   deleting(
     writer: SimWriter,
-    { owner, present }: { readonly owner: SimStorage; readonly present: number | null },
+    told: { readonly owner: SimStorage; readonly present: number | null; readonly view: Head | null },
     blocks: readonly (SimBlock | undefined)[]
   ): void {
+    const { owner } = told
+    const newest = Math.max(told.present ?? 0, told.view?.generation ?? 0)
     const lineage = this.#lineageOf(owner)
     for (const operation of blocks.flatMap((block) => block?.operations ?? [])) {
       this.#deleting.add(operation)
       if (lineage.has(operation) || this.exempt.has(operation)) continue
       // It could not know yet that its storage node was restored.
-      if ((this.#restored.get(owner) ?? 0) > (present ?? 0)) this.exempt.add(operation)
+      if ((this.#restored.get(owner) ?? 0) > newest) this.exempt.add(operation)
       else {
         this.#world.fail(
           `${writer.name} deletes operation ${operation}, which ${owner.name} has not applied`

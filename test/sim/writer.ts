@@ -12,7 +12,12 @@ import {
   withView,
   type Reached
 } from '../../lib/protocol/reached.ts'
-import { deletable, shouldRotate, type RotationLimits } from '../../lib/protocol/rotation.ts'
+import {
+  deletable,
+  shouldRotate,
+  stillStands,
+  type RotationLimits
+} from '../../lib/protocol/rotation.ts'
 import type { Head } from '../../lib/ports.ts'
 import type { Position } from '../../lib/types.ts'
 import type { Segment } from '../../lib/wire/blocks.ts'
@@ -470,20 +475,18 @@ export class SimWriter extends SimNode {
   *#retiring(channel: Channel): Task {
     for (;;) {
       channel.told = false
-      const { owner, view } = channel
+      const { owner, view, present } = channel
       const shown = view === null ? null : owner.cursorAt(view, this)
+      const stands = (): boolean => present !== null && stillStands(present, channel)
       yield 'looked'
       const numbers = channel.generations.map(({ generation }) => generation)
       const going = deletable(numbers, shown)
-      if (going.length > 0) {
-        yield* this.#forget(channel, going)
-        this.#tellOldest(channel)
-      }
+      if (going.length > 0 && stands()) yield* this.#forget(channel, going, stands)
       yield 'idle'
     }
   }
 
-  *#forget(channel: Channel, going: readonly number[]): Task {
+  *#forget(channel: Channel, going: readonly number[], stands: () => boolean): Task {
     const { deleted, owner } = channel
     const requests = new Map(deleted.requests)
     const generations = [...deleted.generations]
@@ -503,19 +506,15 @@ export class SimWriter extends SimNode {
     this.disk.append(this.#noteKey(channel), [note])
     yield* this.barrier()
     for (const generation of going) {
+      if (!stands()) break
       this.world.checks.deleting(this, channel, this.#log(channel, generation).blocks)
+      channel.generations = channel.generations.filter((one) => one.generation !== generation)
+      for (const before of channel.ends.keys()) {
+        if (before < generation) channel.ends.delete(before)
+      }
+      yield* this.deleteLogs([this.keyOf(owner, generation)], true)
+      this.#tellOldest(channel)
     }
-    channel.generations = channel.generations.filter(
-      ({ generation }) => !going.includes(generation)
-    )
-    const last = going.at(-1) ?? 0
-    for (const generation of channel.ends.keys()) {
-      if (generation < last) channel.ends.delete(generation)
-    }
-    yield* this.deleteLogs(
-      going.map((generation) => this.keyOf(owner, generation)),
-      true
-    )
   }
 
   #tellOldest(channel: Channel): void {

@@ -217,9 +217,11 @@ test('a deletion that is cut off before any of its steps', async (t) => {
 
     const first = await live(t, directory, cutAt)
     const shown = { generation: newest, length: 1 }
-    await first.outbox.retire(shown).catch((error: unknown) => {
-      if (!first.cut.isOver) throw error
-    })
+    await first.outbox
+      .retire(shown, () => true)
+      .catch((error: unknown) => {
+        if (!first.cut.isOver) throw error
+      })
     const { steps } = first.cut
     await first.end()
     if (first.cut.isOver) seen.add(steps.at(-1) ?? '')
@@ -234,7 +236,7 @@ test('a deletion that is cut off before any of its steps', async (t) => {
       if (part && !second.outbox.covers(shown, part) && part.generation < newest)
         t.fail('no receipt')
     }
-    await second.outbox.retire(shown)
+    await second.outbox.retire(shown, () => true)
     t.equal(second.outbox.oldest, newest, 'the next session deletes the rest')
     t.deepEqual(
       (await second.store.stored('outbox')).map(({ generation }) => generation),
@@ -245,4 +247,43 @@ test('a deletion that is cut off before any of its steps', async (t) => {
     if (!first.cut.isOver) break
   }
   t.deepEqual([...seen].toSorted(), ['delete', 'note'], 'every kind of step was cut off')
+})
+
+test('an owner that tells of an older index while a deletion is prepared keeps what is not deleted yet', async (t) => {
+  const folder = tmpdir(t)
+  for (const stops of ['note', 'delete'] as const) {
+    const life = await live(t, join(folder, stops), Infinity)
+    const written = await write(life, 0, 16)
+    const generations = life.outbox.logs.map((log) => log.generation)
+    t.ok(generations.length >= 4, `${generations.length} generations`)
+    const newest = generations.at(-1) ?? 0
+    const shown = { generation: newest, length: 1 }
+    // It was restored, and says so, when this step was begun.
+    const stands = (): boolean => !life.cut.steps.includes(stops)
+    const gone = stops === 'note' ? 0 : 1
+    t.equal(await life.outbox.retire(shown, stands), gone > 0)
+    const left = generations.slice(gone)
+    t.deepEqual(
+      life.outbox.logs.map((log) => log.generation),
+      left,
+      `at the ${stops}: the rest is served on`
+    )
+    t.equal(life.outbox.oldest, left[0], 'and the owner is told of no more')
+    const { numbers, faults } = await applied(life.outbox)
+    t.deepEqual(faults, [])
+    const kept = written.filter(({ part }) => part && part.generation >= (left[0] ?? 0))
+    t.deepEqual(
+      numbers,
+      kept.map(({ n }) => n),
+      'with everything in it'
+    )
+    for (const { request, part } of written) {
+      if (JSON.stringify(await life.outbox.find(request)) === JSON.stringify(part)) continue
+      t.fail('a request is found elsewhere')
+    }
+    t.equal(await life.outbox.retire(shown, () => false), false, 'nothing goes without its word')
+    await life.outbox.retire(shown, () => true)
+    t.equal(life.outbox.oldest, newest, 'applied again, it goes')
+    await life.end()
+  }
 })
