@@ -60,6 +60,8 @@ export class Inbox {
   readonly #wants: Wants
   readonly #links: ChainLinks
   readonly #backlog = new Backlog()
+  /** Generations of which more than the first block may lie here. */
+  readonly #stored: Set<number>
   #known: Position | null = null
   #applied: Position | null
   #acked: Position | null = null
@@ -87,15 +89,20 @@ export class Inbox {
   /** There are so many of them that no more is applied before the writer has seen some. */
   crowded = false
 
-  /** @param links for tests: with another bound */
+  /**
+   * @param stored generations of which anything lies here from earlier sessions
+   * @param links for tests: with another bound
+   */
   constructor(
     writer: NodeId,
     applied: Position | null,
     environment: InboxEnvironment,
+    stored: Iterable<number> = [],
     links: ChainLinks = new ChainLinks()
   ) {
     this.writer = writer
     this.#applied = applied
+    this.#stored = new Set(stored)
     this.#environment = environment
     this.#links = links
     if (applied) this.#backlog.applied(applied)
@@ -312,7 +319,12 @@ export class Inbox {
   /** Whatever is here of generations that the cursor has passed. */
   #discardBefore(generation: number, last: number): void {
     const passed = new Set([last, ...this.#logs.all.keys(), ...this.#links.all.keys()])
-    for (const other of passed) if (other < generation) this.#logs.discard(other)
+    for (const other of this.#stored) if (other < generation) passed.add(other)
+    for (const other of passed) {
+      if (other >= generation) continue
+      this.#logs.discard(other)
+      this.#stored.delete(other)
+    }
     this.#appliedBytes = 0
   }
 
@@ -376,14 +388,18 @@ export class Inbox {
 
   #plan(): Plan {
     const generations = new Map<number, Generation>()
-    for (const [generation, { log, held }] of this.#logs.all) {
-      generations.set(generation, { length: log.length, held })
+    const applied = this.#applied
+    for (const [generation, { log, held, firstMissing }] of this.#logs.all) {
+      const start = applied?.generation === generation ? applied.length : 0
+      const here = firstMissing(Math.max(held, start))
+      generations.set(generation, { length: log.length, held, here })
     }
     return plan({
       newest: this.#links.from,
       end: this.#links.end,
       applied: this.#applied,
       generations,
+      stored: this.#stored,
       links: this.#links.all,
       cutOff: this.#cutOff,
       oldest: this.#oldest
@@ -439,6 +455,7 @@ export class Inbox {
 
   #arrived(generation: number, block: number, data: Uint8Array): void {
     this.#backlog.arrived(generation, block, data.length)
+    if (block > 0) this.#stored.add(generation)
     if (block === 0 && !this.#links.all.has(generation)) {
       const content = decodeBlock(data)
       // A first block that is no head cannot name what it continues: the generation stands on its own.

@@ -35,6 +35,12 @@ export interface StorageConfig {
   owns(key: Uint8Array): boolean
 }
 
+/** A generation of a writer's outbox of which something lies here. */
+export interface StoredInbox {
+  readonly writer: NodeId
+  readonly generation: number
+}
+
 export interface StorageEnvironment {
   readonly node: NodeId
   readonly logs: OwnLogs
@@ -45,7 +51,7 @@ export interface StorageEnvironment {
   /** Deletes this node's copy of a generation; nothing when there is none, or when it is this node's own outbox. */
   deleteInbox(writer: NodeId, generation: number): Promise<void>
   /** Every generation of a writer's outbox of which something lies here. */
-  storedInboxes(): Promise<readonly { readonly writer: NodeId; readonly generation: number }[]>
+  storedInboxes(): Promise<readonly StoredInbox[]>
   isConnected(writer: NodeId): boolean
   /** Asks the writer for the next generation of its outbox in place of this one. */
   askToRotate(writer: NodeId, generation: number): void
@@ -72,6 +78,8 @@ export class StorageNode {
   readonly log: Log
   readonly #environment: StorageEnvironment
   readonly #inboxes = new Map<NodeId, Inbox>()
+  /** Generations of outboxes of which anything lay here at the start. */
+  readonly #stored = new Map<NodeId, number[]>()
   readonly #loop: ApplyLoop
   #config: StorageConfig
   #adopting: Promise<void> = Promise.resolve()
@@ -110,9 +118,9 @@ export class StorageNode {
     const opened = await openOwnIndex(node, logs, openIndex, config, now())
     const storage = new StorageNode(environment, config, opened)
     try {
-      await storage.#openInboxes()
+      const passed = await storage.#openInboxes()
       await storage.adopt(config)
-      storage.#sweeping = storage.#sweep()
+      storage.#sweeping = storage.#sweep(passed)
     } catch (error) {
       await storage.close()
       throw error
@@ -241,26 +249,29 @@ export class StorageNode {
   }
 
   /** Deletes what a session that was cut short has left of generations that the cursors have passed. */
-  async #sweep(): Promise<void> {
-    const { storedInboxes, deleteInbox, warn } = this.#environment
+  async #sweep(passed: readonly StoredInbox[]): Promise<void> {
+    const { deleteInbox, warn } = this.#environment
     try {
-      for (const { writer, generation } of await storedInboxes()) {
-        const applied = this.#inboxes.get(writer)?.applied ?? null
-        if (applied !== null && generation < applied.generation) {
-          await deleteInbox(writer, generation)
-        }
-      }
+      for (const { writer, generation } of passed) await deleteInbox(writer, generation)
     } catch (error) {
       warn(`applied parts of outboxes could not be deleted: ${messageOf(error)}`)
     }
   }
 
-  async #openInboxes(): Promise<void> {
+  /** @returns what lies here although the cursors have passed it */
+  async #openInboxes(): Promise<StoredInbox[]> {
     const { node } = this.#environment
+    const passed: StoredInbox[] = []
+    const stored = await this.#environment.storedInboxes()
     const snapshot = this.index.snapshot()
     try {
       const cursors = await positions(snapshot, cursorsRange())
       const cutOffs = await positions(snapshot, cutOffsRange())
+      for (const one of stored) {
+        const { writer, generation } = one
+        if (generation < (cursors.get(writer)?.generation ?? 0)) passed.push(one)
+        else this.#stored.set(writer, [...(this.#stored.get(writer) ?? []), generation])
+      }
       const writers = new Set([...cursors.keys(), ...this.#environment.knownWriters()])
       for (const writer of writers) {
         const inbox = this.#inboxFor(writer, cursors.get(writer) ?? null)
@@ -273,6 +284,7 @@ export class StorageNode {
           cutOffs.get(writer)?.generation ?? this.#environment.knownGeneration(writer)
         if (generation) inbox.announce(generation)
       }
+      return passed
     } finally {
       await snapshot.close()
     }
@@ -283,16 +295,9 @@ export class StorageNode {
     if (!inbox) {
       const { openInbox, deleteInbox, sync, acked, warn, failed } = this.#environment
       const { fullReason = () => null } = this.#environment
-      inbox = new Inbox(writer, applied, {
-        open: openInbox,
-        delete: deleteInbox,
-        sync,
-        ready: () => this.#loop.poke(),
-        acked,
-        fullReason,
-        warn,
-        failed
-      })
+      const hooks = { open: openInbox, delete: deleteInbox, sync, acked, fullReason, warn, failed }
+      const ready = (): void => this.#loop.poke()
+      inbox = new Inbox(writer, applied, { ...hooks, ready }, this.#stored.get(writer))
       this.#inboxes.set(writer, inbox)
       this.#loop.add(inbox)
     }

@@ -8,6 +8,8 @@
  *   those that the writer has deleted since this very owner had applied them;
  * - what is acked is held durably, and contiguous from the cursor; what is held in the cursor's own generation
  *   is applied whatever comes after it, even while that is not known;
+ * - what was acked of a generation is applied in its turn, by its number, also when the newest one does not lead back
+ *   to it: its writer was restored from a backup that does not know it, or has lost it with unsynced writes;
  * - of a removed writer nothing behind the cut-off is fetched, acked or applied;
  * - however many generations a chain has, few logs are needed at a time: those next to the cursor, and the one
  *   at which the way back from the newest has come.
@@ -28,6 +30,8 @@ export interface Generation {
   readonly length: number
   /** Blocks that are here and behind the barrier, without a gap from the start or the cursor. */
   readonly held: number
+  /** The same with those that are not behind the barrier yet. */
+  readonly here: number
 }
 
 export interface Intake {
@@ -41,6 +45,8 @@ export interface Intake {
   /** The cursor in the index; null: nothing applied. */
   readonly applied: Position | null
   readonly generations: ReadonlyMap<number, Generation>
+  /** Generations of which blocks lie here, in logs that are open or not: all of which anything may have been acked. */
+  readonly stored: ReadonlySet<number>
   /** What first blocks say, of open logs and of closed ones: the generation before and its length; null: none. */
   readonly links: ReadonlyMap<number, Position | null>
   /** The writer was removed, and nothing behind this counts. */
@@ -77,7 +83,8 @@ export interface Plan {
 
 export function plan(intake: Intake): Plan {
   const { generations, applied } = intake
-  const { chain, missing } = chainOf(intake)
+  const { linked, missing } = chainOf(intake)
+  const chain = linked && withStored(linked, intake)
   // The cursor's generation comes first whatever the chain is: what is held of it need not wait.
   const known = chain ?? (applied === null || intake.newest === null ? [] : [applied.generation])
   const needed: number[] = []
@@ -91,13 +98,14 @@ export function plan(intake: Intake): Plan {
     const state = generations.get(generation)
     if (!state) break
     const start = applied?.generation === generation ? applied.length : 0
-    const end = endOf(intake, known, at, chain !== null)
+    const end = endOf(intake, generation, linked)
     const held = Math.min(Math.max(state.held, start), end)
     if (apply === null && held > start) apply = { generation, from: start, to: held }
     const reached = { generation, length: held }
     if (acked === null || comparePositions(reached, acked) > 0) acked = reached
     if (held < end) {
-      fetch = { generation, from: held, to: end }
+      // What is here, and only waits for the barrier, is not asked for.
+      if (state.here < end) fetch = { generation, from: held, to: end }
       break
     }
   }
@@ -114,29 +122,38 @@ export function plan(intake: Intake): Plan {
 }
 
 /**
- * Where one generation of the chain ends for now: at its length when it is the newest, else where its successor
- * says, or behind that as far as it was acked.
+ * Where one generation ends for now: at its length when it is the newest, else where its successor says, or behind
+ * that as far as it is here, which may have been acked.
+ * @param linked the chain of the newest generation; null: not known yet
  */
-function endOf(intake: Intake, chain: readonly number[], at: number, whole: boolean): number {
-  const generation = chain[at] as number
+function endOf(intake: Intake, generation: number, linked: readonly number[] | null): number {
   const state = intake.generations.get(generation)
-  const successor = chain[at + 1]
-  let named: number | null = intake.end
-  if (successor !== undefined) {
-    const continues = intake.links.get(successor)
-    named = continues?.generation === generation ? continues.length : 0
-  } else if (!whole) {
-    // What continues it is not known: nothing more of it is fetched for now.
-    named = 0
+  // Of what is not part of the chain, or not known to be, nothing more is fetched.
+  let named: number | null = 0
+  if (linked?.at(-1) === generation) {
+    named = intake.end
+  } else if (linked?.includes(generation)) {
+    const continues = intake.links.get(linked[linked.indexOf(generation) + 1] as number)
+    if (continues?.generation === generation) named = continues.length
   }
   // Its writer has deleted it: an index that was restored from before that has what it has.
   if (intake.oldest !== null && generation < intake.oldest) named = 0
   const applied = intake.applied?.generation === generation ? intake.applied.length : 0
-  const end = named === null ? (state?.length ?? 0) : Math.max(named, state?.held ?? 0, applied)
+  const end = named === null ? (state?.length ?? 0) : Math.max(named, state?.here ?? 0, applied)
   const { cutOff } = intake
   if (cutOff === null) return end
   if (generation > cutOff.generation) return 0
   return generation === cutOff.generation ? Math.min(end, cutOff.length) : end
+}
+
+/** The chain, with what else lies here between the cursor and the newest generation. */
+function withStored(linked: readonly number[], { applied, stored }: Intake): readonly number[] {
+  const newest = linked.at(-1) ?? 0
+  const after = applied?.generation ?? -1
+  const between = [...stored].filter((generation) => generation > after && generation < newest)
+  if (between.length === 0) return linked
+  const all = new Set([...linked, ...between])
+  return all.size === linked.length ? linked : [...all].toSorted((a, b) => a - b)
 }
 
 /**
@@ -144,12 +161,12 @@ function endOf(intake: Intake, chain: readonly number[], at: number, whole: bool
  * @returns the chain, or the generation whose first block is not known and has to be read before
  */
 function chainOf({ newest, applied, links, oldest }: Intake): {
-  chain: number[] | null
+  linked: number[] | null
   missing: number | null
 } {
   // The cursor's generation can be above what a writer announces after it was restored from a backup.
   if (newest === null || (applied !== null && newest < applied.generation)) {
-    return { chain: null, missing: null }
+    return { linked: null, missing: null }
   }
   const back: number[] = []
   let generation = newest
@@ -161,7 +178,7 @@ function chainOf({ newest, applied, links, oldest }: Intake): {
       break
     }
     const before = links.get(generation)
-    if (before === undefined) return { chain: null, missing: generation }
+    if (before === undefined) return { linked: null, missing: generation }
     // A link that leads nowhere (not back, or to a log without a block) is none. And a writer that was restored
     // from a backup does not know the generation that the cursor is in: what was acked of that one still comes first.
     const ends =
@@ -175,5 +192,5 @@ function chainOf({ newest, applied, links, oldest }: Intake): {
     }
     generation = before.generation
   }
-  return { chain: back.toReversed(), missing: null }
+  return { linked: back.toReversed(), missing: null }
 }

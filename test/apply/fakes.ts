@@ -118,7 +118,10 @@ export class FakeOutbox {
         this.#happened()
       }
     }
-    return new Inbox(this.writer, applied, environment, links)
+    const stored = [...this.stored].flatMap(([generation, { here }]) =>
+      here.size > 0 ? [generation] : []
+    )
+    return new Inbox(this.writer, applied, environment, stored, links)
   }
 
   /** Requests that nobody has answered, `generation/block`, in the order in which they were made. */

@@ -312,3 +312,37 @@ test('the block that everything waits for is asked for, however much is here beh
   outbox.deliver(5, 1)
   await within(outbox.acked({ generation: 5, length: 18 }), 'what is here')
 })
+
+for (const restarts of [false, true]) {
+  test(`what was acked of a generation that a restored writer does not know${restarts ? ', behind a start' : ''}`, async (t) => {
+    const outbox = new FakeOutbox()
+    outbox.put(5, [headBlock(null), ...puts(2)])
+    outbox.put(7, [headBlock({ generation: 5, length: 3 }), ...puts(3)])
+    const cursor = { generation: 5, length: 2 }
+    let inbox = outbox.inbox(cursor)
+    cleanup(t, () => inbox.close())
+    inbox.announce(7)
+    await within(outbox.acked({ generation: 7, length: 4 }), 'the ack')
+    if (restarts) {
+      await inbox.close()
+      inbox = outbox.inbox(cursor)
+    }
+    // Its backup has two blocks of generation 5, and nothing of 7.
+    outbox.blocks.delete(7)
+    outbox.blocks.set(5, [headBlock(null), ...puts(1)])
+    outbox.put(9, [headBlock({ generation: 5, length: 2 }), ...puts(2)])
+    const places = applying(outbox, inbox)
+    inbox.announce(9)
+    await within(
+      until(() => places.length === 8),
+      'what was acked, and what comes behind it'
+    )
+    t.deepEqual(places, ['5/2', '7/0', '7/1', '7/2', '7/3', '9/0', '9/1', '9/2'])
+    await within(
+      until(() => outbox.deleted.includes(7)),
+      'the deletion of the copy'
+    )
+    t.deepEqual(inbox.acked, { generation: 9, length: 3 })
+    t.deepEqual(outbox.failures, [])
+  })
+}

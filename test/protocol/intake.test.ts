@@ -1,7 +1,13 @@
 // What a storage node does next with an outbox: scripts, and a random model of generations and lost tails.
 import test from 'tape'
 import { ChainLinks } from '../../lib/protocol/chain-links.ts'
-import { generationsOpenMax, plan, type Intake, type Plan } from '../../lib/protocol/intake.ts'
+import {
+  generationsOpenMax,
+  plan,
+  type Generation,
+  type Intake,
+  type Plan
+} from '../../lib/protocol/intake.ts'
 import { later, reaches } from '../../lib/protocol/positions.ts'
 import type { Position } from '../../lib/types.ts'
 import { random, randomOf } from '../helpers/random.ts'
@@ -11,11 +17,14 @@ interface Open {
   length: number
   held: number
   continues: Position | null | undefined
+  /** @default held */
+  here?: number
 }
 
 function intake(
-  partial: Partial<Omit<Intake, 'generations' | 'links'>> & {
+  partial: Partial<Omit<Intake, 'generations' | 'links' | 'stored'>> & {
     generations?: [number, Open][]
+    stored?: number[]
     links?: [number, Position | null][]
   }
 ): Intake {
@@ -29,7 +38,13 @@ function intake(
     applied: partial.applied ?? null,
     cutOff: partial.cutOff ?? null,
     oldest: partial.oldest ?? null,
-    generations: new Map(partial.generations ?? []),
+    generations: new Map(
+      partial.generations?.map(([g, { here, ...open }]) => [
+        g,
+        { ...open, here: here ?? open.held }
+      ])
+    ),
+    stored: new Set(partial.stored ?? []),
     links
   }
 }
@@ -193,6 +208,91 @@ const scripts: [string, Intake, string][] = [
       generations: [[5, { length: 9, held: 3, continues: null }]]
     }),
     'logs [5] head - fetch - apply - acked 5:3 done'
+  ],
+  [
+    'its writer was restored, and knows nothing of a generation that was acked: it comes first',
+    intake({
+      newest: 9,
+      applied: { generation: 5, length: 3 },
+      stored: [5, 7],
+      generations: [
+        [5, { length: 3, held: 3, continues: undefined }],
+        [7, { length: 6, held: 4, continues: { generation: 5, length: 3 } }],
+        [9, { length: 2, held: 2, continues: { generation: 5, length: 2 } }]
+      ]
+    }),
+    'logs [5,7,9] head - fetch - apply 7:0-4 acked 9:2'
+  ],
+  [
+    'the same, when nothing was applied before',
+    intake({
+      newest: 9,
+      stored: [7, 9],
+      generations: [
+        [7, { length: 6, held: 4, continues: null }],
+        [9, { length: 3, held: 0, continues: null }]
+      ]
+    }),
+    'logs [7,9] head - fetch 9:0-3 apply 7:0-4 acked 9:0'
+  ],
+  [
+    'behind a start it is opened first',
+    intake({
+      newest: 9,
+      stored: [7, 9],
+      generations: [[9, { length: 3, held: 3, continues: null }]]
+    }),
+    'logs [+7] head - fetch - apply - acked -'
+  ],
+  [
+    'opened, its blocks are behind the barrier only later: nothing passes them',
+    intake({
+      newest: 9,
+      stored: [7, 9],
+      generations: [
+        [7, { length: 6, held: 0, here: 4, continues: undefined }],
+        [9, { length: 3, held: 3, continues: null }]
+      ]
+    }),
+    'logs [7] head - fetch - apply - acked 7:0'
+  ],
+  [
+    'the cursor is in it, and its log was opened again: the rest of it comes first',
+    intake({
+      newest: 9,
+      applied: { generation: 7, length: 2 },
+      stored: [7, 9],
+      generations: [
+        [7, { length: 6, held: 0, here: 4, continues: undefined }],
+        [9, { length: 3, held: 3, continues: { generation: 5, length: 2 } }]
+      ]
+    }),
+    'logs [7] head - fetch - apply - acked 7:2'
+  ],
+  [
+    'nothing is here of it after all: it holds up nothing',
+    intake({
+      newest: 9,
+      stored: [7],
+      generations: [
+        [7, { length: 0, held: 0, continues: undefined }],
+        [9, { length: 3, held: 3, continues: null }]
+      ]
+    }),
+    'logs [7,9] head - fetch - apply 9:0-3 acked 9:3'
+  ],
+  [
+    'what lies before the cursor, or behind the newest one, is none',
+    intake({
+      newest: 9,
+      applied: { generation: 5, length: 3 },
+      stored: [3, 11],
+      generations: [
+        [5, { length: 3, held: 3, continues: undefined }],
+        [9, { length: 2, held: 2, continues: { generation: 5, length: 3 } }]
+      ]
+    }),
+    'logs [5,9] head - fetch - apply 9:0-2 acked 9:2'
   ]
 ]
 
@@ -256,13 +356,14 @@ class Node {
 
   /** One look. @returns what went wrong */
   step(): string | null {
-    const generations = new Map<number, { length: number; held: number }>()
+    const generations = new Map<number, Generation>()
     for (const generation of this.#open) {
       const { length, blocks } = this.#stored(generation)
       let held = 0
       while (blocks[held]) held++
-      generations.set(generation, { length, held })
+      generations.set(generation, { length, held, here: held })
     }
+    const stored = [...this.disk].flatMap(([g, { blocks }]) => (blocks[1] ? [g] : []))
     const now = plan({
       newest: this.links.from,
       end: this.links.end,
@@ -270,6 +371,7 @@ class Node {
       cutOff: null,
       oldest: null,
       generations,
+      stored: new Set(stored),
       links: this.links.all
     })
     if (now.chain) this.links.retain(now.chain)

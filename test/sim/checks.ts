@@ -154,7 +154,11 @@ export class Checks {
   /** A generation of an outbox is about to be deleted by its writer. */
   deleting(
     writer: SimWriter,
-    told: { readonly owner: SimStorage; readonly present: number | null; readonly view: Head | null },
+    told: {
+      readonly owner: SimStorage
+      readonly present: number | null
+      readonly view: Head | null
+    },
     blocks: readonly (SimBlock | undefined)[]
   ): void {
     const { owner } = told
@@ -184,11 +188,7 @@ export class Checks {
       for (const [owner, operations] of flush.operations) {
         const part = flush.parts.get(owner)
         const key = `${writer.name}/${owner.name}/${part?.generation}`
-        // Known and not mended yet (seed 420858203): of a generation behind that of the cursor, which the restored
-        // writer does not know, what was acked and not applied is passed over.
-        const cursor = [...owner.inboxes].find((inbox) => inbox.writer === writer)?.applied
-        const ahead = part !== undefined && part.generation > (cursor?.generation ?? 0)
-        const acked = part !== undefined && !ahead && part.to <= (this.#acked.get(key) ?? 0)
+        const acked = part !== undefined && part.to <= (this.#acked.get(key) ?? 0)
         for (const operation of operations) {
           if (acked || here.has(operation) || this.#lineageOf(owner).has(operation)) continue
           this.exempt.add(operation)

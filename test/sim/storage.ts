@@ -5,7 +5,7 @@ import { compose, fits } from '../../lib/protocol/batch.ts'
 import { ChainLinks } from '../../lib/protocol/chain-links.ts'
 import { evaluate, logId, type PlacedBlock } from '../../lib/protocol/evaluate.ts'
 import { arrivals } from '../../lib/protocol/holding.ts'
-import { plan, type Plan } from '../../lib/protocol/intake.ts'
+import { plan, type Generation, type Plan } from '../../lib/protocol/intake.ts'
 import { membershipChange } from '../../lib/protocol/membership.ts'
 import { comparePositions, later } from '../../lib/protocol/positions.ts'
 import { relieve, type RotationLimits } from '../../lib/protocol/rotation.ts'
@@ -45,6 +45,8 @@ export interface SimInbox {
   stopped: string | null
   again: boolean
   readonly logs: Map<number, Opened>
+  /** Generations of which more than the first block may lie here. */
+  readonly stored: Set<number>
   /** What the connected writer says of its logs. */
   readonly remote: Map<number, number>
   readonly asked: Set<string>
@@ -189,6 +191,7 @@ export class SimStorage extends SimNode {
       stopped: null,
       again: true,
       logs: new Map(),
+      stored: new Set(this.#storedOf(writer)),
       remote: new Map(),
       asked: new Set()
     }
@@ -244,6 +247,7 @@ export class SimStorage extends SimNode {
           log.length = Math.max(log.length, length)
         })
         if (block === 0) this.#learn(inbox, generation)
+        else inbox.stored.add(generation)
         break
       }
       case 'oldest':
@@ -356,13 +360,16 @@ export class SimStorage extends SimNode {
 
   #plan(inbox: SimInbox): Plan {
     const { links, applied, cutOff, oldest } = inbox
-    const generations = new Map<number, { length: number; held: number }>()
-    for (const [generation, { held }] of inbox.logs) {
+    const generations = new Map<number, Generation>()
+    for (const [generation, { held, firstMissing }] of inbox.logs) {
       const log = this.disk.logs.get(this.inboxKey(inbox.writer, generation))
-      generations.set(generation, { length: log?.length ?? 0, held })
+      const start = applied?.generation === generation ? applied.length : 0
+      const here = firstMissing(Math.max(held, start))
+      generations.set(generation, { length: log?.length ?? 0, held, here })
     }
     const { from: newest, end, all } = links
-    return plan({ newest, end, applied, generations, links: all, cutOff, oldest })
+    const { stored } = inbox
+    return plan({ newest, end, applied, generations, stored, links: all, cutOff, oldest })
   }
 
   *#applying(): Task {
@@ -432,6 +439,9 @@ export class SimStorage extends SimNode {
       if (before && before.generation < position.generation) {
         for (const generation of inbox.logs.keys()) {
           if (generation < position.generation) inbox.logs.delete(generation)
+        }
+        for (const generation of inbox.stored) {
+          if (generation < position.generation) inbox.stored.delete(generation)
         }
         const passed = this.#passed(inbox.writer, position)
         yield* this.deleteLogs(passed, false)
@@ -538,11 +548,16 @@ export class SimStorage extends SimNode {
   }
 
   #passed(writer: SimWriter, applied: Position | null): string[] {
-    if (applied === null) return []
+    return this.#storedOf(writer)
+      .filter((generation) => applied !== null && generation < applied.generation)
+      .map((generation) => this.inboxKey(writer, generation))
+  }
+
+  #storedOf(writer: SimWriter): number[] {
     const prefix = this.inboxKey(writer, 0).slice(0, -1)
-    return [...this.disk.logs.keys()].filter(
-      (key) => key.startsWith(prefix) && Number(key.slice(prefix.length)) < applied.generation
-    )
+    return [...this.disk.logs.keys()]
+      .filter((key) => key.startsWith(prefix))
+      .map((key) => Number(key.slice(prefix.length)))
   }
 
   #numbers(): number[] {
