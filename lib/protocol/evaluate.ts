@@ -26,7 +26,7 @@ import {
   resultKey,
   type IndexState
 } from '../wire/records.ts'
-import { makeStamp } from '../wire/stamps.ts'
+import { makeStamp, stampCounterMax } from '../wire/stamps.ts'
 
 /** A decoded block and where it lies. */
 export interface PlacedBlock {
@@ -77,7 +77,7 @@ export function evaluate(
   const stopped = new Map<string, string>()
   const seen = new Map<string, Position>()
   const rejected: { place: OperationPlace; reason: string }[] = []
-  let counter = before.counter
+  let { serial, counter } = before
   let operations = 0
 
   const change = (key: Uint8Array, value: Uint8Array | null): void => {
@@ -87,8 +87,12 @@ export function evaluate(
     })
   }
   const stamp = (): Versionstamp => {
+    if (counter === stampCounterMax) {
+      serial++
+      counter = 0
+    }
     counter++
-    return makeStamp({ epoch: before.epoch, serial: before.serial, counter })
+    return makeStamp({ epoch: before.epoch, serial, counter })
   }
   const reject = (place: OperationPlace, reason: RejectReason, text: string): void => {
     rejected.push({ place, reason: `${reason}: ${text}` })
@@ -134,7 +138,7 @@ export function evaluate(
     change(cursorKey(writer, owner), encodeCursor(cursor))
   }
 
-  const state: IndexState = { ...before, counter, now: Math.max(before.now, now) }
+  const state: IndexState = { ...before, serial, counter, now: Math.max(before.now, now) }
   if (changes.size > 0) change(indexStateKey, encodeIndexState(state))
   return { changes: [...changes.values()], state, cursors, rejected, stopped, seen, operations }
 }

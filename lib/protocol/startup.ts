@@ -5,7 +5,8 @@
  * - a log is appended to only when nothing of it that was announced can be missing; otherwise it goes on under a
  *   new generation, since appending to a log with a lost tail forks it for ever;
  * - the number of a generation is never used twice;
- * - versionstamps rise over all generations of an index: each has the next serial.
+ * - versionstamps rise over all generations of an index: each has a later serial than the one that it goes on from;
+ *   of two that go on from the same backup, the later one begins above the other, by the clock.
  *
  * Source: design sections 4 (generations), 12 (start), lib/hyper/marks.ts.
  */
@@ -45,7 +46,20 @@ export function nextGenerationAfter(highest: number | null, now: number): number
   return Math.max((highest ?? 0) + 1, now)
 }
 
-/** What a new index generation begins with. @param before the state that it goes on from, if there is one */
+/** Microseconds in which the next serial is passed over; 6.4 days. As much is left in the counter above them. */
+const serialSpan = 2 ** 39
+/** A clock that is far ahead passes over no more; 71 years. */
+const serialsPassedMax = 4_096
+
+/**
+ * What a new index generation begins with.
+ *
+ * The next serial alone would be given again by each generation that goes on from the same backup, and the same
+ * versionstamps with it, for other operations. So serial and counter begin as far behind `before` as the clock is, in
+ * microseconds: the later one is ahead of all that the earlier one has given, unless that was a million operations a
+ * second, or the clock was set back between the two. They rise behind `before` whatever the clock says.
+ * @param before the state that it goes on from, if there is one
+ */
 export function beginIndex(
   before: IndexState | null,
   config: { readonly epoch: number; readonly hash: string },
@@ -54,10 +68,12 @@ export function beginIndex(
   if (before === null) {
     return { epoch: config.epoch, configHash: config.hash, serial: 1, counter: 0, now }
   }
+  const spans = (ms: number): number => Math.floor((ms * 1_000) / serialSpan)
+  const passed = Math.min(serialsPassedMax, Math.max(0, spans(now) - spans(before.now)))
   return {
     ...before,
-    serial: before.serial + 1,
-    counter: 0,
+    serial: before.serial + 1 + passed,
+    counter: (Math.max(0, now) * 1_000) % serialSpan,
     now: Math.max(now, before.now)
   }
 }

@@ -54,7 +54,7 @@ export interface IndexState {
   readonly epoch: number
   /** Of that configuration; 64 hex digits. */
   readonly configHash: string
-  /** Counts the generations of this index, for versionstamps. */
+  /** Rises with the generations of this index, for versionstamps. */
   readonly serial: number
   /** Of the newest versionstamp. */
   readonly counter: number

@@ -22,9 +22,9 @@ const digits = /^[0-9a-f]{20}$/
 export interface StampFields {
   /** Of the configuration under which the owner applied. */
   readonly epoch: number
-  /** Counts the generations of the owner's index. */
+  /** Rises with the generations of the owner's index (lib/protocol/startup.ts). */
   readonly serial: number
-  /** Counts what was applied in that generation and epoch. */
+  /** Counts what was applied in that generation, from where it began. */
   readonly counter: number
 }
 

@@ -15,6 +15,7 @@ import {
   resultKey,
   type IndexState
 } from '../../lib/wire/records.ts'
+import { stampCounterMax } from '../../lib/wire/stamps.ts'
 import { encodeValue } from '../../lib/wire/values.ts'
 
 const writer = '11'.repeat(32)
@@ -146,6 +147,18 @@ test('a newer epoch or block format stops one log before it, and no other', (t) 
     'nothing behind a stop is applied'
   )
   t.ok(lookUp(outcome.changes, dataKey(encodeKey('d'))))
+  t.end()
+})
+
+test('a counter that is used up goes on with the next serial', (t) => {
+  const full = { ...before, counter: stampCounterMax - 1 }
+  const { changes, state } = evaluate(full, [block(0, [put('a', '1'), put('b', '1')])], all, 0)
+  const stamps = ['a', 'b'].map((name) => {
+    const key = dataKey(encodeKey(name))
+    return decodeEntry(key, lookUp(changes, key) ?? new Uint8Array()).versionstamp
+  })
+  t.deepEqual(stamps, ['0000030001ffffffffff', '00000300020000000001'])
+  t.deepEqual([state.serial, state.counter], [2, 1])
   t.end()
 })
 

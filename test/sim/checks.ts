@@ -5,6 +5,7 @@
  *   power cut without syncs before its storage node had it);
  * - P2: it is there once; P4: in the order of its session;
  * - an ack only for what is durable, a receipt only for what a signed index shows;
+ * - versionstamps of a storage node rise within an epoch, also above what a restore took with it;
  * - cursors never go back, no position of a log is ever signed with two blocks, nothing deleted is needed again;
  * - of a removed writer nothing behind its cut-off is applied.
  */
@@ -37,6 +38,8 @@ export class Checks {
   /** Their writer has decided to delete its copy. */
   readonly #deleting = new Set<number>()
   readonly #restored = new Map<SimStorage, number>()
+  /** The highest versionstamp that each storage node has ever given in each epoch. */
+  readonly #stamped = new Map<string, string>()
 
   constructor(world: World) {
     this.#world = world
@@ -126,6 +129,13 @@ export class Checks {
       if (operation === null) continue
       count++
       this.#show(operation, storage, storage.head)
+      const stamp = after.entries.get(world.keyOf(operation)) ?? ''
+      const name = `${storage.name}/${after.state?.epoch}`
+      const last = this.#stamped.get(name)
+      if (last !== undefined && compareStamps(stamp, last) <= 0) {
+        world.fail(`${storage.name} gives versionstamp ${stamp} behind ${last}`)
+      }
+      this.#stamped.set(name, stamp)
     }
     const counted = (after.state?.counter ?? 0) - (before.state?.counter ?? 0)
     if (counted !== count) {
