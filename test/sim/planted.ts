@@ -1,6 +1,6 @@
 /**
  * Bugs that are planted into a copy of lib/protocol/, one at a time: patches of bugs/*.patch, each with a line that
- * says what it breaks. The simulation runs with the copy, and has to find each of them.
+ * says what it breaks; of a rare one a second line names the seed that found it ("Seed 7."). The simulation runs with the copy, and has to find each of them.
  */
 import { execFile } from 'node:child_process'
 import { cp, mkdir, readFile, readdir, symlink } from 'node:fs/promises'
@@ -16,6 +16,8 @@ export interface PlantedBug {
   readonly name: string
   /** What it breaks. */
   readonly what: string
+  /** The first one that is tried. */
+  readonly seed: number
   readonly path: string
 }
 
@@ -25,8 +27,9 @@ export async function plantedBugs(): Promise<PlantedBug[]> {
   return await Promise.all(
     names.map(async (name) => {
       const path = join(folder, name)
-      const [what = ''] = (await readFile(path, 'utf8')).split('\n')
-      return { name: name.replace('.patch', ''), what, path }
+      const [what = '', rare = ''] = (await readFile(path, 'utf8')).split('\n')
+      const seed = Number(/^Seed (\d+)\.$/.exec(rare)?.[1] ?? 1)
+      return { name: name.replace('.patch', ''), what, seed, path }
     })
   )
 }
