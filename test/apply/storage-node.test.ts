@@ -1,10 +1,16 @@
 // A storage node goes on only with the configuration that its index has adopted, or a newer one.
 import test, { type Test } from 'tape'
-import { StorageNode, type StorageConfig } from '../../lib/apply/storage-node.ts'
+import {
+  StorageNode,
+  type StorageConfig,
+  type StorageEnvironment
+} from '../../lib/apply/storage-node.ts'
 import { KVSwarmError } from '../../lib/errors.ts'
-import { encodeIndexState, indexStateKey } from '../../lib/wire/records.ts'
+import type { Position } from '../../lib/types.ts'
+import { cursorKey, encodeCursor, encodeIndexState, indexStateKey } from '../../lib/wire/records.ts'
 import { cleanup } from '../helpers/cleanup.ts'
-import { FakeIndex, FakeLog, FakeOutbox, owner } from './fakes.ts'
+import { until } from '../helpers/events.ts'
+import { FakeIndex, FakeLog, FakeOutbox, headBlock, owner, puts, within } from './fakes.ts'
 
 const [hash, other] = ['1'.repeat(64), '2'.repeat(64)]
 
@@ -16,7 +22,11 @@ function config(epoch: number, configHash: string): StorageConfig {
 async function open(
   t: Test,
   given: StorageConfig,
-  whole = true
+  whole = true,
+  inboxes: {
+    readonly cursors: readonly { readonly writer: string; readonly cursor: Position }[]
+    readonly environment: Partial<StorageEnvironment>
+  } = { cursors: [], environment: {} }
 ): Promise<{ index: FakeIndex; begun: number; outcome: StorageNode | KVSwarmError }> {
   const index = new FakeIndex()
   const state = { epoch: 5, configHash: hash, serial: 1, counter: 0, now: 0 }
@@ -24,6 +34,10 @@ async function open(
   const anchor = new FakeOutbox()
   anchor.storedOf(1).length = 1
   const log = new FakeLog(anchor, 1)
+  for (const { writer, cursor } of inboxes.cursors) {
+    const key = Buffer.from(cursorKey(writer, owner)).toString('hex')
+    index.entries.set(key, encodeCursor(cursor))
+  }
   let begun = 0
   const outcome = await StorageNode.open(
     {
@@ -52,7 +66,8 @@ async function open(
       acked: () => {},
       applied: () => {},
       warn: (message) => t.comment(message),
-      failed: (error) => t.error(error)
+      failed: (error) => t.error(error),
+      ...inboxes.environment
     },
     given
   ).catch((error: unknown) => error as KVSwarmError)
@@ -93,4 +108,50 @@ test('a running storage node refuses them as well, and takes a newer one', async
   t.equal(await code(config(6, other)), 'adopted')
   t.equal(outcome.state.epoch, 6)
   t.equal(await code(config(5, hash)), 'CONFIG_STALE')
+})
+
+test('what lies here of outboxes at the start: passed ones go, what was acked is applied', async (t) => {
+  const outbox = new FakeOutbox()
+  const { writer } = outbox
+  // The writer was restored while this node was down: it knows nothing of 7, and goes on behind 5.
+  const here: [number, Uint8Array[]][] = [
+    [3, puts(2)],
+    [5, [headBlock(null), ...puts(1)]],
+    [7, [headBlock({ generation: 5, length: 2 }), ...puts(2)]]
+  ]
+  for (const [generation, blocks] of here) {
+    const stored = outbox.storedOf(generation)
+    stored.length = blocks.length
+    for (const [block, data] of blocks.entries()) stored.here.set(block, data)
+  }
+  outbox.put(9, [headBlock({ generation: 5, length: 1 }), ...puts(1)])
+  const applied: string[] = []
+  const deleted: number[] = []
+  const { outcome } = await open(t, { ...config(5, hash), writers: [writer] }, true, {
+    cursors: [{ writer, cursor: { generation: 5, length: 2 } }],
+    environment: {
+      knownGeneration: () => 9,
+      storedInboxes: () => Promise.resolve(here.map(([generation]) => ({ writer, generation }))),
+      openInbox: (_, generation) => {
+        const log = new FakeLog(outbox, generation)
+        outbox.open.add(log)
+        return Promise.resolve(log)
+      },
+      deleteInbox: (_, generation) => {
+        deleted.push(generation)
+        return Promise.resolve()
+      },
+      applied: (_, { generation, length }) => applied.push(`${generation}:${length}`)
+    }
+  })
+  if (!(outcome instanceof StorageNode)) return t.fail(outcome.message)
+  await within(
+    until(() => applied.at(-1) === '9:2' && deleted.length === 3),
+    'all of it'
+  )
+  t.ok(applied.includes('7:3'), applied.join())
+  t.deepEqual(
+    deleted.toSorted((a, b) => a - b),
+    [3, 5, 7]
+  )
 })

@@ -81,6 +81,13 @@ export class Checks {
     }
   }
 
+  /** A storage node begins with nothing: also one that was restored from before its first index. */
+  began(storage: SimStorage): void {
+    for (const name of this.#stamped.keys()) {
+      if (name.startsWith(`${storage.name}/`)) this.#stamped.delete(name)
+    }
+  }
+
   /** The index as it is after a start: its last append may be one that nobody was told of before. */
   opened(storage: SimStorage, blocks: readonly (SimBlock | undefined)[]): void {
     const { generation } = storage

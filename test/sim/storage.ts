@@ -150,6 +150,7 @@ export class SimStorage extends SimNode {
       this.visible = disk.logs.get(`index/${this.generation}`)?.length ?? 0
       return this.#opened()
     }
+    if (newest === null) world.checks.began(this)
     const generation = this.nextGeneration(numbers)
     const key = `index/${generation}`
     yield* this.begin(key)
