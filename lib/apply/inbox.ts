@@ -61,7 +61,8 @@ export class Inbox {
   readonly #links: ChainLinks
   readonly #backlog = new Backlog()
   /** Generations of which more than the first block may lie here. */
-  readonly #stored: Set<number>
+  readonly #stored = new Set<number>()
+  #storedKnown = false
   #known: Position | null = null
   #applied: Position | null
   #acked: Position | null = null
@@ -89,20 +90,15 @@ export class Inbox {
   /** There are so many of them that no more is applied before the writer has seen some. */
   crowded = false
 
-  /**
-   * @param stored generations of which anything lies here from earlier sessions
-   * @param links for tests: with another bound
-   */
+  /** @param links for tests: with another bound */
   constructor(
     writer: NodeId,
     applied: Position | null,
     environment: InboxEnvironment,
-    stored: Iterable<number> = [],
     links: ChainLinks = new ChainLinks()
   ) {
     this.writer = writer
     this.#applied = applied
-    this.#stored = new Set(stored)
     this.#environment = environment
     this.#links = links
     if (applied) this.#backlog.applied(applied)
@@ -183,6 +179,13 @@ export class Inbox {
     this.#oldest = generation
     this.work()
     return this.#applied !== null && this.#applied.generation >= generation
+  }
+
+  /** These generations have something here from earlier sessions; until that is told no other than the cursor's is applied. */
+  found(stored: Iterable<number>): void {
+    for (const generation of stored) this.#stored.add(generation)
+    this.#storedKnown = true
+    this.work()
   }
 
   /** Bytes that are here and applied. */
@@ -399,7 +402,7 @@ export class Inbox {
       end: this.#links.end,
       applied: this.#applied,
       generations,
-      stored: this.#stored,
+      stored: this.#storedKnown ? this.#stored : null,
       links: this.#links.all,
       cutOff: this.#cutOff,
       oldest: this.#oldest

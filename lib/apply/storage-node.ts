@@ -78,14 +78,15 @@ export class StorageNode {
   readonly log: Log
   readonly #environment: StorageEnvironment
   readonly #inboxes = new Map<NodeId, Inbox>()
-  /** Generations of outboxes of which anything lay here at the start. */
-  readonly #stored = new Map<NodeId, number[]>()
+  /** Generations of outboxes of which anything lay here at the start; null: they are being looked for. */
+  #stored: ReadonlyMap<NodeId, readonly number[]> | null = null
   readonly #loop: ApplyLoop
   #config: StorageConfig
   #adopting: Promise<void> = Promise.resolve()
   /** When each writer was last asked to rotate, and which generation. */
   readonly #asked = new Map<NodeId, { readonly generation: number; readonly at: number }>()
   #sweeping: Promise<void> = Promise.resolve()
+  #closed = false
 
   private constructor(
     environment: StorageEnvironment,
@@ -118,9 +119,9 @@ export class StorageNode {
     const opened = await openOwnIndex(node, logs, openIndex, config, now())
     const storage = new StorageNode(environment, config, opened)
     try {
-      const passed = await storage.#openInboxes()
+      const cursors = await storage.#openInboxes()
       await storage.adopt(config)
-      storage.#sweeping = storage.#sweep(passed)
+      storage.#sweeping = storage.#look(cursors)
     } catch (error) {
       await storage.close()
       throw error
@@ -184,6 +185,7 @@ export class StorageNode {
   }
 
   async close(): Promise<void> {
+    this.#closed = true
     await this.#loop.close()
     await this.#sweeping
     for (const inbox of this.#inboxes.values()) await inbox.close()
@@ -248,6 +250,26 @@ export class StorageNode {
     }
   }
 
+  /** Looks what lies here of outboxes, which takes long in a large store. Never rejects. */
+  async #look(cursors: ReadonlyMap<NodeId, Position>): Promise<void> {
+    const { storedInboxes, failed } = this.#environment
+    const passed: StoredInbox[] = []
+    const stored = new Map<NodeId, number[]>()
+    try {
+      for (const one of await storedInboxes()) {
+        const { writer, generation } = one
+        if (generation < (cursors.get(writer)?.generation ?? 0)) passed.push(one)
+        else stored.set(writer, [...(stored.get(writer) ?? []), generation])
+      }
+    } catch (error) {
+      if (!this.#closed) failed(error)
+      return
+    }
+    this.#stored = stored
+    for (const [writer, inbox] of this.#inboxes) inbox.found(stored.get(writer) ?? [])
+    await this.#sweep(passed)
+  }
+
   /** Deletes what a session that was cut short has left of generations that the cursors have passed. */
   async #sweep(passed: readonly StoredInbox[]): Promise<void> {
     const { deleteInbox, warn } = this.#environment
@@ -258,20 +280,13 @@ export class StorageNode {
     }
   }
 
-  /** @returns what lies here although the cursors have passed it */
-  async #openInboxes(): Promise<StoredInbox[]> {
+  /** @returns the cursors */
+  async #openInboxes(): Promise<ReadonlyMap<NodeId, Position>> {
     const { node } = this.#environment
-    const passed: StoredInbox[] = []
-    const stored = await this.#environment.storedInboxes()
     const snapshot = this.index.snapshot()
     try {
       const cursors = await positions(snapshot, cursorsRange())
       const cutOffs = await positions(snapshot, cutOffsRange())
-      for (const one of stored) {
-        const { writer, generation } = one
-        if (generation < (cursors.get(writer)?.generation ?? 0)) passed.push(one)
-        else this.#stored.set(writer, [...(this.#stored.get(writer) ?? []), generation])
-      }
       const writers = new Set([...cursors.keys(), ...this.#environment.knownWriters()])
       for (const writer of writers) {
         const inbox = this.#inboxFor(writer, cursors.get(writer) ?? null)
@@ -284,7 +299,7 @@ export class StorageNode {
           cutOffs.get(writer)?.generation ?? this.#environment.knownGeneration(writer)
         if (generation) inbox.announce(generation)
       }
-      return passed
+      return cursors
     } finally {
       await snapshot.close()
     }
@@ -295,9 +310,17 @@ export class StorageNode {
     if (!inbox) {
       const { openInbox, deleteInbox, sync, acked, warn, failed } = this.#environment
       const { fullReason = () => null } = this.#environment
-      const hooks = { open: openInbox, delete: deleteInbox, sync, acked, fullReason, warn, failed }
-      const ready = (): void => this.#loop.poke()
-      inbox = new Inbox(writer, applied, { ...hooks, ready }, this.#stored.get(writer))
+      inbox = new Inbox(writer, applied, {
+        open: openInbox,
+        delete: deleteInbox,
+        sync,
+        ready: () => this.#loop.poke(),
+        acked,
+        fullReason,
+        warn,
+        failed
+      })
+      if (this.#stored) inbox.found(this.#stored.get(writer) ?? [])
       this.#inboxes.set(writer, inbox)
       this.#loop.add(inbox)
     }

@@ -45,8 +45,11 @@ export interface Intake {
   /** The cursor in the index; null: nothing applied. */
   readonly applied: Position | null
   readonly generations: ReadonlyMap<number, Generation>
-  /** Generations of which blocks lie here, in logs that are open or not: all of which anything may have been acked. */
-  readonly stored: ReadonlySet<number>
+  /**
+   * Generations of which blocks lie here, in logs that are open or not: all of which anything may have been acked.
+   * Null: not known yet, behind a start; nothing but the cursor's own is applied then.
+   */
+  readonly stored: ReadonlySet<number> | null
   /** What first blocks say, of open logs and of closed ones: the generation before and its length; null: none. */
   readonly links: ReadonlyMap<number, Position | null>
   /** The writer was removed, and nothing behind this counts. */
@@ -147,7 +150,11 @@ function endOf(intake: Intake, generation: number, linked: readonly number[] | n
 }
 
 /** The chain, with what else lies here between the cursor and the newest generation. */
-function withStored(linked: readonly number[], { applied, stored }: Intake): readonly number[] {
+function withStored(
+  linked: readonly number[],
+  { applied, stored }: Intake
+): readonly number[] | null {
+  if (stored === null) return null
   const newest = linked.at(-1) ?? 0
   const after = applied?.generation ?? -1
   const between = [...stored].filter((generation) => generation > after && generation < newest)

@@ -121,7 +121,9 @@ export class FakeOutbox {
     const stored = [...this.stored].flatMap(([generation, { here }]) =>
       here.size > 0 ? [generation] : []
     )
-    return new Inbox(this.writer, applied, environment, stored, links)
+    const inbox = new Inbox(this.writer, applied, environment, links)
+    inbox.found(stored)
+    return inbox
   }
 
   /** Requests that nobody has answered, `generation/block`, in the order in which they were made. */

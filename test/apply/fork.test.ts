@@ -43,6 +43,7 @@ test('a forked outbox on real logs', async (t) => {
     failed: (error) => t.error(error)
   })
   cleanup(t, () => inbox.close())
+  inbox.found([])
   inbox.announce(5)
   await until(() => inbox.acked?.length === 3, { what: 'the first version to be held' })
 

@@ -127,11 +127,12 @@ test('what lies here of outboxes at the start: passed ones go, what was acked is
   outbox.put(9, [headBlock({ generation: 5, length: 1 }), ...puts(1)])
   const applied: string[] = []
   const deleted: number[] = []
+  let found: (inboxes: { writer: string; generation: number }[]) => void = () => {}
   const { outcome } = await open(t, { ...config(5, hash), writers: [writer] }, true, {
     cursors: [{ writer, cursor: { generation: 5, length: 2 } }],
     environment: {
       knownGeneration: () => 9,
-      storedInboxes: () => Promise.resolve(here.map(([generation]) => ({ writer, generation }))),
+      storedInboxes: () => new Promise((resolve) => (found = resolve)),
       openInbox: (_, generation) => {
         const log = new FakeLog(outbox, generation)
         outbox.open.add(log)
@@ -145,6 +146,12 @@ test('what lies here of outboxes at the start: passed ones go, what was acked is
     }
   })
   if (!(outcome instanceof StorageNode)) return t.fail(outcome.message)
+  await within(
+    until(() => outbox.stored.get(9)?.here.has(0) === true),
+    'the way back from the newest generation'
+  )
+  t.deepEqual(applied, [], 'nothing passes what lies here before it is known')
+  found(here.map(([generation]) => ({ writer, generation })))
   await within(
     until(() => applied.at(-1) === '9:2' && deleted.length === 3),
     'all of it'

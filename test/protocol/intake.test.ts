@@ -24,7 +24,7 @@ interface Open {
 function intake(
   partial: Partial<Omit<Intake, 'generations' | 'links' | 'stored'>> & {
     generations?: [number, Open][]
-    stored?: number[]
+    stored?: number[] | null
     links?: [number, Position | null][]
   }
 ): Intake {
@@ -44,7 +44,7 @@ function intake(
         { ...open, here: here ?? open.held }
       ])
     ),
-    stored: new Set(partial.stored ?? []),
+    stored: partial.stored === null ? null : new Set(partial.stored ?? []),
     links
   }
 }
@@ -234,6 +234,19 @@ const scripts: [string, Intake, string][] = [
       ]
     }),
     'logs [7,9] head - fetch 9:0-3 apply 7:0-4 acked 9:0'
+  ],
+  [
+    'behind a start, what lies here is not known yet: nothing but the cursor goes on',
+    intake({
+      newest: 9,
+      applied: { generation: 5, length: 3 },
+      stored: null,
+      generations: [
+        [5, { length: 4, held: 4, continues: undefined }],
+        [9, { length: 3, held: 3, continues: { generation: 5, length: 4 } }]
+      ]
+    }),
+    'logs [5] head - fetch - apply 5:3-4 acked 5:4'
   ],
   [
     'behind a start it is opened first',
