@@ -634,8 +634,13 @@ export class LocalEngine implements Engine {
   #keep(record: GenerationRecord, bytes: Uint8Array): void {
     const known = this.#knownRecord(record.name)
     if (this.#closing || (known && known.generation >= record.generation)) return
+    // An outbox is followed when its record is kept; an index is only read, and nobody waits for the disk.
+    const isOutbox = record.name.kind === 'outbox'
+    if (!isOutbox) this.#follow(record)
     this.#state.setRecord(logKey(record.name), bytes).then(
-      () => this.#follow(record),
+      () => {
+        if (isOutbox) this.#follow(record)
+      },
       (error: unknown) => this.#failed(error)
     )
   }
