@@ -8,7 +8,7 @@
  */
 import type { CoreLease, CoreName, OwnIndexCores, RunFile } from '../index-ports.ts'
 import { coreKey } from '../index-ports.ts'
-import { KVSwarmError } from '../errors.ts'
+import { isKVSwarmError, KVSwarmError } from '../errors.ts'
 import type { Log } from '../ports.ts'
 import type { LogName, NodeId } from '../types.ts'
 import { storageError, type HyperLog } from './log.ts'
@@ -21,6 +21,9 @@ interface Open {
   log: HyperLog | null
   leases: number
 }
+
+const deleteTriesMax = 10
+const deleteRetryMs = 200
 
 function giveBack(lease: CoreLease): void {
   lease.release()
@@ -281,12 +284,19 @@ export class HyperIndexCores implements OwnIndexCores {
   #deleteNow(key: string, name: CoreName, before: Promise<void> = Promise.resolve()): void {
     this.#doomed.delete(key)
     idsByCore.delete(this.#idName(key))
-    const deleting = before.then(() =>
-      name.kind === 'journal'
-        ? this.#store.delete(this.#journal(), name.number)
-        : this.#store.deleteRun(name)
-    )
-    this.#track(deleting)
+    this.#track(before.then(() => this.#deleteAgain(name, deleteTriesMax)))
+  }
+
+  /** Whoever looks at all cores of the store has one open for a moment. */
+  async #deleteAgain(name: CoreName, tries: number): Promise<void> {
+    try {
+      if (name.kind === 'journal') await this.#store.delete(this.#journal(), name.number)
+      else await this.#store.deleteRun(name)
+    } catch (error) {
+      if (tries <= 1 || this.#users === 0 || !isKVSwarmError(error, 'INTERNAL')) throw error
+      await new Promise<void>((resolve) => setTimeout(resolve, deleteRetryMs).unref())
+      await this.#deleteAgain(name, tries - 1)
+    }
   }
 
   #track(work: Promise<void>): void {

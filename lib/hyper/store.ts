@@ -384,9 +384,12 @@ export class Store implements OwnLogs {
   /** The runs that lie here, of all indexes. Looks at every core: slow. */
   async storedRuns(): Promise<RunTag[]> {
     const found: RunTag[] = []
-    for await (const core of allCores(this.#corestore)) {
-      const data = await core.getUserData(runNameKey)
-      if (data !== null) found.push(decodeRunTag(data))
+    try {
+      for await (const data of allUserData(this.#corestore, runNameKey)) {
+        found.push(decodeRunTag(data))
+      }
+    } catch (error) {
+      throw storageError(error, 'looking for runs')
     }
     return found
   }
@@ -394,7 +397,13 @@ export class Store implements OwnLogs {
   /** The generations of logs of one kind that lie here, ours and others'. Looks at every core: slow. */
   async stored(kind: LogName['kind']): Promise<{ name: LogName; generation: number }[]> {
     const found: { name: LogName; generation: number }[] = []
-    for await (const one of taggedLogs(this.#corestore)) if (one.name.kind === kind) found.push(one)
+    try {
+      for await (const one of taggedLogs(this.#corestore)) {
+        if (one.name.kind === kind) found.push(one)
+      }
+    } catch (error) {
+      throw storageError(error, 'looking for logs')
+    }
     return found
   }
 
@@ -623,22 +632,26 @@ async function namesInStore(corestore: Corestore, node: NodeId): Promise<Map<str
 async function* taggedLogs(
   corestore: Corestore
 ): AsyncGenerator<{ name: LogName; generation: number }> {
-  for await (const core of allCores(corestore)) {
-    const data = await core.getUserData(nameKey)
-    if (data !== null) yield JSON.parse(data.toString()) as { name: LogName; generation: number }
+  for await (const data of allUserData(corestore, nameKey)) {
+    yield JSON.parse(data.toString()) as { name: LogName; generation: number }
   }
 }
 
-/** Every core of the store, open until the next one is asked for. */
-async function* allCores(corestore: Corestore): AsyncGenerator<Hypercore> {
+/** What lies under a key beside each core that has it. */
+async function* allUserData(corestore: Corestore, key: string): AsyncGenerator<Buffer> {
   for await (const discoveryKey of corestore.list()) {
     const core = corestore.get({ discoveryKey, writable: false })
+    let data: Buffer | null = null
     try {
       await core.ready()
-      yield core
+      data = await core.getUserData(key)
+    } catch (error) {
+      // One that was deleted meanwhile is none.
+      if (await corestore.storage.hasCore(discoveryKey)) throw error
     } finally {
       await core.close()
     }
+    if (data !== null) yield data
   }
 }
 

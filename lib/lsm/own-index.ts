@@ -68,7 +68,8 @@ export class OwnIndex implements Index {
   #working: Promise<void> | null = null
   readonly #pace = new Pace()
   #flushing: Progress | null = null
-  #merging: { readonly progress: Progress; flushed: number } | null = null
+  /** `from`: where in the row of journals it began. */
+  #merging: { readonly progress: Progress; readonly from: number } | null = null
   #waiters: (() => void)[] = []
   /** Cores that the index has replaced, with the time from which they can go. */
   readonly #replaced = new Map<string, { readonly name: CoreName; readonly at: number }>()
@@ -320,7 +321,8 @@ export class OwnIndex implements Index {
 
   /** Waits until the work in the background is as far as it has to be before so many entries more come. */
   async #keepPace(entries: number): Promise<void> {
-    const filled = Math.min(1, (this.#active.entries + entries) / this.#journalEntries())
+    const filled = this.#filled(entries)
+    const { number } = this.#active
     const isDue = (): boolean => {
       if (this.#closed || this.#failure !== null || this.#environment.hasRoom?.() === false) {
         return false
@@ -330,8 +332,8 @@ export class OwnIndex implements Index {
         return true
       if (this.#flushing && (waiting > 1 || this.#flushing.share < filled)) return true
       if (!this.#merging) return false
-      const { progress, flushed } = this.#merging
-      return progress.share < Math.min(1, (flushed + filled) / indexFlushesPerMerge)
+      const { progress, from } = this.#merging
+      return progress.share < Math.min(1, (number + filled - from) / indexFlushesPerMerge)
     }
     if (!isDue()) return
     this.#pace.hurry(true)
@@ -344,6 +346,11 @@ export class OwnIndex implements Index {
       this.#pace.hurry(false)
     }
     this.#usable()
+  }
+
+  /** Which part of a journal is full, with so many entries more. */
+  #filled(entries: number): number {
+    return Math.min(1, (this.#active.entries + entries) / this.#journalEntries())
   }
 
   #wake(): void {
@@ -430,7 +437,6 @@ export class OwnIndex implements Index {
       () => {
         this.#journals = this.#journals.slice(1)
         this.#flushing = null
-        if (this.#merging) this.#merging.flushed++
       }
     )
     await journal.close()
@@ -439,7 +445,8 @@ export class OwnIndex implements Index {
   /** All runs become one. */
   async #merge(): Promise<void> {
     const { runs } = this.#layout
-    const merging = { progress: new Progress(entriesOfRuns(runs)), flushed: 0 }
+    const from = this.#active.number + this.#filled(0)
+    const merging = { progress: new Progress(entriesOfRuns(runs)), from }
     this.#merging = merging
     try {
       const made = await makeRun(

@@ -88,7 +88,7 @@ test('a storage node without its marks continues its index under a new generatio
   await again.listen()
   const after = (await again.status()).index
   t.ok((after?.generation ?? 0) > (before?.generation ?? 0), 'a new generation')
-  t.equal(after?.serial, (before?.serial ?? 0) + 1, 'the next serial')
+  t.ok((after?.serial ?? 0) > (before?.serial ?? 0), 'a later serial')
   await y.set('key 7', 'new', { receipt: true })
   await until(async () => (await reader.get('key 7', { fresh: true })) === 'new', {
     what: 'the reader to follow the index to its new generation'
