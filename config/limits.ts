@@ -239,3 +239,5 @@ export const indexFlushesPerMerge = 8
 export const indexLookBackBlocksMax = 256
 /** Who has read an index within this time gets what a read begins with as it comes. */
 export const indexReadingMs = 10_000
+/** Cores that were replaced go earlier when they have so many bytes, and more than the entries have. */
+export const indexReplacedBytesMin: number = 8 * 1024 * 1024

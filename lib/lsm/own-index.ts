@@ -21,6 +21,7 @@ import {
   indexJournalShare,
   indexJournalsMax,
   indexQuietMs,
+  indexReplacedBytesMin,
   indexRunsMax,
   indexTidyEntriesMin,
   indexTidyShare,
@@ -65,16 +66,18 @@ export class OwnIndex implements Index {
   /** Appends and changes of the layout, one after the other. */
   #writing: Promise<unknown> = Promise.resolve()
   #changing: Promise<unknown> = Promise.resolve()
-  #working: Promise<void> | null = null
+  /** Journals become runs in one lane, everything else is done in the other: neither waits for the other. */
+  readonly #lanes: Record<Lane, Promise<void> | null> = { flush: null, merge: null }
   readonly #pace = new Pace()
   #flushing: Progress | null = null
   /** `from`: where in the row of journals it began. */
   #merging: { readonly progress: Progress; readonly from: number } | null = null
   #waiters: (() => void)[] = []
   /** Cores that the index has replaced, with the time from which they can go. */
-  readonly #replaced = new Map<string, { readonly name: CoreName; readonly at: number }>()
+  readonly #replaced = new Map<string, Replaced>()
   /** A run that is about to come to be. */
   #coming: CoreName | null = null
+  readonly #journalBytes = new Map<number, number>()
   /** Kept journals: since when, and their bytes. */
   readonly #history = new Map<number, { readonly at: number; readonly bytes: number }>()
   #written = performance.now()
@@ -192,8 +195,8 @@ export class OwnIndex implements Index {
     if (tidy) await this.#tidy(true)
     for (;;) {
       this.#kick()
-      if (this.#working === null) return
-      await this.#working
+      if (!this.#isWorking) return
+      await this.#worked()
       if (this.#failure !== null) throw this.#failure
     }
   }
@@ -205,7 +208,7 @@ export class OwnIndex implements Index {
     this.#pace.hurry(true)
     this.#wake()
     await this.#writing.catch(() => {})
-    await this.#working
+    await this.#worked()
     await this.#changing.catch(() => {})
     this.#version.release()
     this.#scope.release()
@@ -292,7 +295,9 @@ export class OwnIndex implements Index {
         scope.release()
         this.#coming = null
         const at = performance.now() + indexGraceMs
-        for (const name of left) this.#replaced.set(coreKey(name), { name, at })
+        for (const name of left) {
+          this.#replaced.set(coreKey(name), { name, at, bytes: this.#bytesOf(before, name) })
+        }
         await this.#note()
         this.#look()
       })
@@ -359,35 +364,47 @@ export class OwnIndex implements Index {
     for (const waiter of waiters) waiter()
   }
 
+  get #isWorking(): boolean {
+    return this.#lanes.flush !== null || this.#lanes.merge !== null
+  }
+
+  async #worked(): Promise<void> {
+    await Promise.all([this.#lanes.flush, this.#lanes.merge])
+  }
+
   #kick(): void {
-    if (this.#working || this.#closed || this.#readOnly || this.#failure !== null) return
-    const task = this.#nextTask()
-    if (!task) return
-    this.#working = this.#work(task).finally(() => {
-      this.#working = null
+    this.#start('flush')
+    this.#start('merge')
+  }
+
+  /** @param first what is done first; unset: what is due */
+  #start(lane: Lane, first: Task | null = this.#nextTask(lane)): void {
+    if (first === null || this.#lanes[lane] || this.#closed || this.#readOnly) return
+    if (this.#failure !== null) return
+    this.#lanes[lane] = this.#work(lane, first).finally(() => {
+      this.#lanes[lane] = null
       this.#wake()
       this.#look()
     })
   }
 
-  async #work(first: () => Promise<void>): Promise<void> {
+  async #work(lane: Lane, first: Task): Promise<void> {
     try {
-      for (let task: (() => Promise<void>) | null = first; task; task = this.#nextTask()) {
+      for (let task: Task | null = first; task; task = this.#nextTask(lane)) {
         await task()
         this.#wake()
         if (this.#closed) return
+        if (lane === 'flush') this.#start('merge')
       }
     } catch (error) {
-      if (this.#closed || error === stopped) return
-      this.#failure = error
-      this.#environment.failed(error)
+      if (error !== stopped) this.#fail(error)
     }
   }
 
-  #nextTask(): (() => Promise<void>) | null {
+  #nextTask(lane: Lane): Task | null {
     // A full disk: what is there can be read, and what waits in journals waits there.
     if (this.#environment.hasRoom?.() === false) return null
-    if (this.#journals.length > 1) return () => this.#flush()
+    if (lane === 'flush') return this.#journals.length > 1 ? () => this.#flush() : null
     const { runs } = this.#layout
     const base = runs.at(-1)
     const upper = runs.slice(0, -1)
@@ -424,6 +441,7 @@ export class OwnIndex implements Index {
     const { number, base, length } = journal
     const { all, dead } = journal.valueBytes
     this.#history.set(number, { at: performance.now(), bytes: journal.bytes })
+    this.#journalBytes.set(number, journal.bytes)
     await this.#change(
       (layout) => {
         const kept = { number, base, length, bytes: all, dead: dead + (made.dead.get(number) ?? 0) }
@@ -458,11 +476,7 @@ export class OwnIndex implements Index {
           isWhole: true
         },
         merging.progress,
-        async () => {
-          // Journals do not wait for a merge.
-          while (this.#journals.length > 1 && !this.#closed) await this.#flush()
-          await this.#turn()
-        },
+        () => this.#turn(),
         (run) => this.#comes(run)
       )
       await this.#change((layout) => this.#merged(layout, runs, made))
@@ -485,11 +499,21 @@ export class OwnIndex implements Index {
     })
   }
 
+  /** About what the entries take, but for large values. */
+  #liveBytes(): number {
+    return Math.max(0, ...this.#layout.runs.map(({ bytes }) => bytes))
+  }
+
+  #bytesOf(layout: IndexLayout, name: CoreName): number {
+    if (name.kind === 'run') return layout.runs.find(({ hash }) => hash === name.hash)?.bytes ?? 0
+    const known = this.#journalBytes.get(name.number) ?? 0
+    this.#journalBytes.delete(name.number)
+    return known
+  }
+
   /** Without the kept journals that nobody needs any more. */
   #trimmed(layout: IndexLayout): IndexLayout {
-    let live = 0
-    for (const { bytes } of layout.runs) live += bytes
-    let room = Math.max(indexHistoryBytesMin, live * indexHistoryShare)
+    let room = Math.max(indexHistoryBytesMin, this.#liveBytes() * indexHistoryShare)
     const since = performance.now() - indexHistoryMs
     const kept = layout.kept.toReversed().filter(({ number, bytes, dead }) => {
       const history = this.#history.get(number)
@@ -570,17 +594,23 @@ export class OwnIndex implements Index {
     if (this.#closed || this.#readOnly || this.#failure !== null) return
     const now = performance.now()
     let next = this.#needsTidying() ? this.#written + indexQuietMs : Infinity
-    for (const [key, { name, at }] of this.#replaced) {
-      if (at > now) next = Math.min(next, at)
-      else {
-        this.#replaced.delete(key)
-        this.#cores.delete(name)
-        this.#offer(namesOf(this.#layout), [])
+    let bytes = 0
+    for (const one of this.#replaced.values()) bytes += one.bytes
+    const bytesMax = Math.max(indexReplacedBytesMin, this.#liveBytes())
+    // The oldest first.
+    for (const [key, one] of this.#replaced) {
+      if (one.at > now && bytes <= bytesMax) {
+        next = Math.min(next, one.at)
+        continue
       }
+      bytes -= one.bytes
+      this.#replaced.delete(key)
+      this.#cores.delete(one.name)
+      this.#offer(namesOf(this.#layout), [])
     }
     if (this.#timer) clearTimeout(this.#timer)
     this.#timer = null
-    if (next <= now && !this.#working)
+    if (next <= now && !this.#isWorking)
       void this.#tidy(false).catch((error: unknown) => this.#fail(error))
     else if (next < Infinity) {
       this.#timer = setTimeout(() => this.#look(), Math.max(next - now, 100)).unref()
@@ -614,15 +644,11 @@ export class OwnIndex implements Index {
       if (this.#active.entries > 0 && (whole || this.#hasLargeJournal())) await this.#nextJournal()
     })
     this.#kick()
-    await this.#working
-    if (this.#closed || this.#failure !== null || this.#working) return
+    await this.#worked()
+    if (this.#closed || this.#failure !== null) return
     if (this.#layout.runs.length > 1 && (whole || this.#hasLargeRuns())) {
-      this.#working = this.#work(() => this.#merge()).finally(() => {
-        this.#working = null
-        this.#wake()
-        this.#look()
-      })
-      await this.#working
+      this.#start('merge', () => this.#merge())
+      await this.#lanes.merge
     }
     if (this.#hasOldHistory() && !this.#closed) {
       await this.#change((layout) => ({ ...this.#trimmed(layout), event: 'dropped' }))
@@ -647,6 +673,16 @@ export class OwnIndex implements Index {
     if (this.#closed) throw new KVSwarmError('CLOSED', 'the index is closed')
   }
 }
+
+interface Replaced {
+  readonly name: CoreName
+  /** Monotonic milliseconds. */
+  readonly at: number
+  readonly bytes: number
+}
+
+type Lane = 'flush' | 'merge'
+type Task = () => Promise<void>
 
 /** Ends a piece of work at the end of the index. */
 const stopped: Error = new Error('the index is closed')
