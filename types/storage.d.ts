@@ -154,6 +154,13 @@ declare module 'hypercore-storage' {
     /** The seed of all keys, or null. */
     getSeed(): Promise<Buffer | null>
     hasCore(discoveryKey: Uint8Array): Promise<boolean>
+    /** What a core is; null: there is none of this name, or nothing that its name leads to. */
+    getAuth(discoveryKey: Uint8Array): Promise<{ readonly key: Buffer } | null>
+    /** The storage of one core, or null. */
+    resumeCore(discoveryKey: Uint8Array): Promise<{
+      read(): { getUserData(key: string): Promise<Buffer | null>; tryFlush(): void }
+      close(): Promise<void>
+    } | null>
   }
 }
 

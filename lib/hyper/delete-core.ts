@@ -48,6 +48,11 @@ export async function forgetName(corestore: Corestore, session: Hypercore): Prom
   const { core, discoveryKey } = session
   await session.close()
   await core.close()
+  await deleteName(corestore, discoveryKey)
+}
+
+/** Deletes a name, and nothing of what it leads to. It must not be open. */
+export async function deleteName(corestore: Corestore, discoveryKey: Uint8Array): Promise<void> {
   corestore.cores.map.delete(Buffer.from(discoveryKey).toString('hex'))
   const write = corestore.storage.db.write({ autoDestroy: true })
   write.tryDelete(Buffer.from(keys.store.core(discoveryKey)))

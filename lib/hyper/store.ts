@@ -27,7 +27,7 @@ import type { KeyPair, LogName, NodeId } from '../types.ts'
 import { idBytes, idOf } from '../wire/ids.ts'
 import { buildNamespace, logNamespace, signedManifest, staticManifest } from '../wire/namespaces.ts'
 import { Barrier, syncFolder } from './barrier.ts'
-import { deleteCore, forgetName, Reclaimer } from './delete-core.ts'
+import { deleteCore, deleteName, forgetName, Reclaimer } from './delete-core.ts'
 import { contents, fileIn, prepareDirectory, removeTornDevice, syncFile } from './datadir.ts'
 import { damagedError, openingError } from './disk-errors.ts'
 import { HyperLog, storageError, type Disk } from './log.ts'
@@ -352,8 +352,7 @@ export class Store implements OwnLogs {
         await deleteCore(this.#corestore, core)
         return run
       }
-      const finished = await this.#corestore.staticify(core, { writable: false })
-      await finished.close()
+      await this.staticOf(core)
       await forgetName(this.#corestore, core)
       await this.#barrier?.sync()
       return run
@@ -369,6 +368,15 @@ export class Store implements OwnLogs {
     return Hypercore.discoveryKey(Hypercore.key(manifest)).toString('hex')
   }
 
+  /** A core that never changes, of the blocks in `core`; both names lead to them. */
+  async staticOf(core: Hypercore): Promise<RunCore> {
+    const hash = Uint8Array.from(await Hypercore.treeHashFromStorage(core, core.length))
+    const { length } = core
+    const made = await this.#corestore.staticify(core, { writable: false })
+    await made.close()
+    return { hash, length }
+  }
+
   /** Deletes a run whole; nothing when it is not here. It must not be open. */
   deleteRun(run: RunCore): Promise<void> {
     return this.#deleteInTurn(runKey(run), () => this.#deleteByManifest(manifestOfRun(run)))
@@ -376,9 +384,12 @@ export class Store implements OwnLogs {
 
   /** Deletes what was being written under this name. */
   async deleteBuild(index: number, name: string): Promise<void> {
-    await this.#deleteByManifest(
-      signedManifest(this.keyPair.publicKey, buildNamespace(index, name))
-    )
+    const manifest = signedManifest(this.keyPair.publicKey, buildNamespace(index, name))
+    const key = Hypercore.key(manifest)
+    const auth = await this.#corestore.storage.getAuth(Hypercore.discoveryKey(key))
+    // Cut off while it was finished, its name leads to the run, or to nothing any more: then only the name goes.
+    if (auth && Buffer.compare(auth.key, key) === 0) await this.#deleteByManifest(manifest)
+    else await deleteName(this.#corestore, Hypercore.discoveryKey(key))
   }
 
   /** The runs that lie here, of all indexes. Looks at every core: slow. */
@@ -640,18 +651,18 @@ async function* taggedLogs(
 /** What lies under a key beside each core that has it. */
 async function* allUserData(corestore: Corestore, key: string): AsyncGenerator<Buffer> {
   for await (const discoveryKey of corestore.list()) {
-    const core = corestore.get({ discoveryKey, writable: false })
-    let data: Buffer | null = null
+    // Below hypercore: what is opened there cannot be deleted meanwhile, and a name may lead nowhere.
+    const core = await corestore.storage.resumeCore(discoveryKey)
+    if (core === null) continue
     try {
-      await core.ready()
-      data = await core.getUserData(key)
-    } catch (error) {
-      // One that was deleted meanwhile is none.
-      if (await corestore.storage.hasCore(discoveryKey)) throw error
+      const read = core.read()
+      const reading = read.getUserData(key)
+      read.tryFlush()
+      const data = await reading
+      if (data !== null) yield data
     } finally {
       await core.close()
     }
-    if (data !== null) yield data
   }
 }
 

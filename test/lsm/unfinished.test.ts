@@ -1,0 +1,54 @@
+/**
+ * A run that was being finished when the node ended: for a moment two names lead to the same blocks. Whatever of it is
+ * there at the next start, the index opens, and nothing of it is left.
+ */
+import test from 'tape'
+import { tmpdir } from '../helpers/tmp.ts'
+import { openOwn, type Opened } from './own.ts'
+
+const change = (n: number): { key: Uint8Array; value: Uint8Array } => ({
+  key: Buffer.from(`key ${n}`),
+  value: Buffer.from(`value ${n}`)
+})
+
+/** Blocks of a run that is made under the name `flush`, up to the moment at which it is finished. */
+async function half(opened: Opened): Promise<void> {
+  await opened.index.apply([change(1), change(2)])
+  const file = await opened.cores.build('flush', () => Promise.reject(new Error('cut off')))
+  await file.append([Buffer.from('a block'), Buffer.from('another')])
+}
+
+test('cut off before the run is there', async (t) => {
+  const directory = tmpdir(t)
+  const first = await openOwn(directory)
+  await half(first)
+  await first.close()
+  const second = await openOwn(directory)
+  t.deepEqual(Buffer.from((await second.index.get(change(1).key)) ?? []), change(1).value)
+  const file = await second.cores.build('flush', () => Promise.resolve())
+  t.equal(file.length, 0, 'what was begun is gone')
+  await file.leave()
+  await second.close()
+})
+
+for (const named of [true, false]) {
+  test(`cut off between the two names; the run is ${named ? '' : 'not '}there any more`, async (t) => {
+    const directory = tmpdir(t)
+    const first = await openOwn(directory)
+    await first.index.apply([change(1), change(2)])
+    // The store does what finishing does, but for taking the old name away.
+    const core = await first.store.buildRun(1, 'flush')
+    await core.append([Buffer.from('a block'), Buffer.from('another')])
+    const run = await first.store.staticOf(core)
+    if (!named) await first.store.deleteRun(run)
+    await first.close()
+
+    const second = await openOwn(directory)
+    t.deepEqual(Buffer.from((await second.index.get(change(1).key)) ?? []), change(1).value)
+    t.deepEqual(await second.store.storedRuns(), [], 'no run of an index lies here')
+    const file = await second.cores.build('flush', () => Promise.resolve())
+    t.equal(file.length, 0, 'the name leads nowhere')
+    await file.leave()
+    await second.close()
+  })
+}
