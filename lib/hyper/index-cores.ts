@@ -174,8 +174,9 @@ export class HyperIndexCores implements OwnIndexCores {
   }
 
   async build(name: string, about: (run: CoreName) => Promise<void>): Promise<RunFile> {
+    const { generation } = this
     const store = this.#store
-    const core = await store.buildRun(this.generation, name)
+    const core = await store.buildRun(generation, name)
     const failed = (error: unknown): never => {
       throw storageError(error, 'writing a run of the index')
     }
@@ -191,7 +192,7 @@ export class HyperIndexCores implements OwnIndexCores {
       append: async (blocks) => {
         await core.append([...blocks]).catch(failed)
       },
-      finish: () => store.finishRun(core, (run) => about({ kind: 'run', ...run })),
+      finish: () => store.finishRun(core, generation, (run) => about({ kind: 'run', ...run })),
       leave: () => core.close()
     }
   }
@@ -291,7 +292,7 @@ export class HyperIndexCores implements OwnIndexCores {
   async #deleteAgain(name: CoreName, tries: number): Promise<void> {
     try {
       if (name.kind === 'journal') await this.#store.delete(this.#journal(), name.number)
-      else await this.#store.deleteRun(name)
+      else await this.#store.deleteRun(this.node, this.generation, name)
     } catch (error) {
       if (tries <= 1 || this.#users === 0 || !isKVSwarmError(error, 'INTERNAL')) throw error
       await new Promise<void>((resolve) => setTimeout(resolve, deleteRetryMs).unref())

@@ -81,6 +81,8 @@ export class Store implements OwnLogs {
   readonly #reclaimer: Reclaimer
   /** Generations that are being deleted; none is opened again before that is done. */
   readonly #deleting = new Map<string, Promise<void>>()
+  /** Runs that are open, by key. */
+  readonly #runs = new Map<string, Set<Promise<HyperLog>>>()
 
   private constructor(
     options: StoreOptions,
@@ -316,11 +318,24 @@ export class Store implements OwnLogs {
   /** A run of somebody's index, for reading. */
   async run(node: NodeId, generation: number, run: RunCore): Promise<HyperLog> {
     const key = runKey(run)
-    await this.#deleting.get(key)
+    while (this.#deleting.has(key)) await this.#deleting.get(key)?.catch(() => {})
+    const opening = this.#openRun(node, generation, run)
+    const open = this.#runs.get(key) ?? new Set()
+    this.#runs.set(key, open.add(opening))
+    const closed = (): void => {
+      open.delete(opening)
+      if (open.size === 0 && this.#runs.get(key) === open) this.#runs.delete(key)
+    }
+    opening.then(({ core }) => core.once('close', closed), closed)
+    return await opening
+  }
+
+  async #openRun(node: NodeId, generation: number, run: RunCore): Promise<HyperLog> {
     const core = this.#corestore.get({ manifest: manifestOfRun(run), writable: false })
     const name: LogName = { kind: 'index', node }
     const log = await HyperLog.open(name, generation, core, this.#diskOfPeers())
-    if (!this.readOnly)
+    // Its key comes from its content alone: another node may have the same one, or say so. It stays with the first.
+    if (!this.readOnly && (await core.getUserData(runNameKey)) === null)
       await core.setUserData(runNameKey, encodeRunTag({ node, generation, ...run }))
     return log
   }
@@ -338,27 +353,55 @@ export class Store implements OwnLogs {
 
   /**
    * Makes what is in `core` a core that never changes, and closes it. Resolves when that is durable.
+   * @param index the generation of our index that it is for
    * @param about told of its name just before it comes to be
    */
-  async finishRun(core: Hypercore, about: (run: RunCore) => Promise<void>): Promise<RunCore> {
+  async finishRun(
+    core: Hypercore,
+    index: number,
+    about: (run: RunCore) => Promise<void>
+  ): Promise<RunCore> {
     try {
       const hash = Uint8Array.from(await Hypercore.treeHashFromStorage(core, core.length))
       const run: RunCore = { hash, length: core.length }
       await about(run)
-      const manifest = manifestOfRun(run)
-      const discoveryKey = Hypercore.discoveryKey(Hypercore.key(manifest))
-      // The same blocks under the same name: there is no second one to make.
-      if (await this.#corestore.storage.hasCore(discoveryKey)) {
-        await deleteCore(this.#corestore, core)
-        return run
-      }
-      await this.staticOf(core)
-      await forgetName(this.#corestore, core)
+      await this.#deleteInTurn(runKey(run), async () => {
+        const tag = encodeRunTag({ node: this.nodeId, generation: index, ...run })
+        // The same blocks under the same name: there is no second one to make.
+        if (await this.#takeOver(run, tag)) {
+          await deleteCore(this.#corestore, core)
+          return
+        }
+        await this.staticOf(core, tag)
+        await forgetName(this.#corestore, core)
+      })
       await this.#barrier?.sync()
       return run
     } catch (error) {
       throw storageError(error, 'writing a run of the index')
     }
+  }
+
+  /**
+   * True: the run lies here whole, and is ours from now on. A part of it is a copy that somebody's reader has begun,
+   * since another node says that it has the same run (whoever follows us can tell before we have made it): it goes.
+   */
+  async #takeOver(run: RunCore, tag: Uint8Array): Promise<boolean> {
+    const manifest = manifestOfRun(run)
+    const discoveryKey = Hypercore.discoveryKey(Hypercore.key(manifest))
+    if (!(await this.#corestore.storage.hasCore(discoveryKey))) return false
+    const core = this.#corestore.get({ manifest, writable: false })
+    await core.ready()
+    const missing = core.core.bitfield.firstUnset(0)
+    const isWhole = core.length === run.length && (missing === -1 || missing >= run.length)
+    if (isWhole) await core.setUserData(runNameKey, tag)
+    await core.close()
+    if (isWhole) return true
+    for (const opening of this.#runs.get(runKey(run)) ?? []) {
+      await (await opening.catch(() => null))?.close()
+    }
+    await this.#deleteByManifest(manifest)
+    return false
   }
 
   /** What a peer asks for a core of an index by: hex. @param journal the name of the index's journals */
@@ -369,17 +412,29 @@ export class Store implements OwnLogs {
   }
 
   /** A core that never changes, of the blocks in `core`; both names lead to them. */
-  async staticOf(core: Hypercore): Promise<RunCore> {
-    const hash = Uint8Array.from(await Hypercore.treeHashFromStorage(core, core.length))
-    const { length } = core
+  async staticOf(core: Hypercore, tag?: Uint8Array): Promise<void> {
     const made = await this.#corestore.staticify(core, { writable: false })
+    if (tag) await made.setUserData(runNameKey, tag)
     await made.close()
-    return { hash, length }
   }
 
-  /** Deletes a run whole; nothing when it is not here. It must not be open. */
-  deleteRun(run: RunCore): Promise<void> {
-    return this.#deleteInTurn(runKey(run), () => this.#deleteByManifest(manifestOfRun(run)))
+  /**
+   * Deletes a run of this index whole; nothing when it is not here, or is another's. It must not be open.
+   * @throws INTERNAL when it is open
+   */
+  deleteRun(node: NodeId, generation: number, run: RunCore): Promise<void> {
+    return this.#deleteInTurn(runKey(run), async () => {
+      const manifest = manifestOfRun(run)
+      const discoveryKey = Hypercore.discoveryKey(Hypercore.key(manifest))
+      if (!(await this.#corestore.storage.hasCore(discoveryKey))) return
+      const core = this.#corestore.get({ manifest, writable: false })
+      await core.ready()
+      const data = await core.getUserData(runNameKey)
+      await core.close()
+      const tag = data === null ? null : decodeRunTag(data)
+      if (tag !== null && (tag.node !== node || tag.generation !== generation)) return
+      await this.#deleteByManifest(manifest)
+    })
   }
 
   /** Deletes what was being written under this name. */
@@ -679,8 +734,8 @@ export interface RunTag extends RunCore {
   readonly generation: number
 }
 
-function runKey({ hash }: RunCore): string {
-  return `run/${Buffer.from(hash).toString('hex')}`
+function runKey({ hash, length }: RunCore): string {
+  return `run/${Buffer.from(hash).toString('hex')}/${length}`
 }
 
 function manifestOfRun({ hash, length }: RunCore): Manifest {

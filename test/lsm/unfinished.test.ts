@@ -2,6 +2,7 @@
  * A run that was being finished when the node ended: for a moment two names lead to the same blocks. Whatever of it is
  * there at the next start, the index opens, and nothing of it is left.
  */
+import Hypercore from 'hypercore'
 import test from 'tape'
 import { tmpdir } from '../helpers/tmp.ts'
 import { openOwn, type Opened } from './own.ts'
@@ -39,8 +40,10 @@ for (const named of [true, false]) {
     // The store does what finishing does, but for taking the old name away.
     const core = await first.store.buildRun(1, 'flush')
     await core.append([Buffer.from('a block'), Buffer.from('another')])
-    const run = await first.store.staticOf(core)
-    if (!named) await first.store.deleteRun(run)
+    const hash = await Hypercore.treeHashFromStorage(core, core.length)
+    const { length } = core
+    await first.store.staticOf(core)
+    if (!named) await first.store.deleteRun(first.store.nodeId, 1, { hash, length })
     await first.close()
 
     const second = await openOwn(directory)
