@@ -6,7 +6,7 @@
  * - `progress` says how much of it is done, so that a writer can be held to the pace at which it is.
  * - What it makes depends on the entries alone: who has the journals can make the same runs.
  */
-import { indexSliceMs } from '../../config/limits.ts'
+import { indexSliceMs, indexTopBytesMax } from '../../config/limits.ts'
 import type { CoreName, OwnIndexCores } from '../index-ports.ts'
 import { assert } from '../assert.ts'
 import { decodeEntries, kindOf, type Entries, type StoredValue } from '../wire/index-blocks.ts'
@@ -127,7 +127,8 @@ export async function makeRun(
     const { top, entries, bytes } = builder.finish()
     await file.append([...waiting, ...builder.take()])
     const { hash, length } = await file.finish()
-    return { run: { hash, length, entries, bytes, top }, dead }
+    const told = top.length <= indexTopBytesMax ? top : new Uint8Array(0)
+    return { run: { hash, length, entries, bytes, top: told }, dead }
   } catch (error) {
     await file.leave().catch(() => {})
     throw error

@@ -236,7 +236,8 @@ export class Version {
     })
     const ofRuns = runs.map(async ({ hash, length, top }) => {
       const core = await this.#scope.lease({ kind: 'run', hash, length })
-      return [new FencedPart(core, length - 1, decodeFence(top, length - 1))]
+      const fence = top.length === 0 ? null : decodeFence(top, length - 1)
+      return [new FencedPart(core, length - 1, fence)]
     })
     const settled = await Promise.allSettled<Part[]>([...ofJournals, ...ofRuns])
     return settled.flatMap((part) => {

@@ -2,8 +2,8 @@
  * The blocks of an index's anchor: of which cores the index consists from then on.
  *
  * Bytes: kind, what happened (0 began, 1 journal, 2 flushed, 3 merged, 4 dropped), journals, each: number, base, length
- * (0 for the last one, which grows), runs, each: key of its content (32), blocks, entries, bytes, its topmost fence;
- * kept journals, each: number, base, blocks, bytes of large values, those that nobody points to any more.
+ * (0 for the last one, which grows), runs, each: key of its content (32), blocks, entries, bytes, its topmost fence
+ * (without bytes when it is large: it is the run's last block); kept journals, each: number, base, blocks, bytes of large values, those that nobody points to any more.
  *
  * - Journals rise in number and in base; the base of one is the base of the one before and its length.
  * - The newest journal comes before the older ones, they before the runs, and these are told newest first: what a newer
@@ -38,7 +38,7 @@ export interface RunState {
   readonly entries: number
   /** Bytes of its blocks of entries. */
   readonly bytes: number
-  /** Its topmost fence, encoded: block `length` - 1. */
+  /** Its topmost fence, encoded: block `length` - 1; empty when it is too large to be told. */
   readonly top: Uint8Array
 }
 
