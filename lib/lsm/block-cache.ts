@@ -1,11 +1,25 @@
 /**
  * Decoded blocks of indexes, as many as fit into so many bytes, over all indexes of a process: the one that was used
  * longest ago goes first. Blocks never change.
+ *
+ * Numbers of cores and blocks are held apart, not joined into one: of a core that somebody else signs a block can have
+ * any number, and must not stand for a block of another core.
  */
+interface Entry {
+  readonly core: number
+  readonly block: number
+  readonly value: unknown
+  readonly bytes: number
+  /** The one that was used before it, and the one after it. */
+  older: Entry | null
+  newer: Entry | null
+}
+
 export class BlockCache {
   readonly #max: number
-  /** By core and block. */
-  readonly #entries = new Map<number, { readonly value: unknown; readonly bytes: number }>()
+  readonly #cores = new Map<number, Map<number, Entry>>()
+  #oldest: Entry | null = null
+  #newest: Entry | null = null
   #bytes = 0
 
   /** @param bytesMax what it may hold */
@@ -18,35 +32,49 @@ export class BlockCache {
   }
 
   get(core: number, block: number): unknown {
-    const at = placeOf(core, block)
-    const entry = this.#entries.get(at)
+    const entry = this.#cores.get(core)?.get(block)
     if (entry === undefined) return undefined
-    this.#entries.delete(at)
-    this.#entries.set(at, entry)
+    if (entry !== this.#newest) {
+      this.#unlink(entry)
+      this.#link(entry)
+    }
     return entry.value
   }
 
-  /** @param bytes of the block, encoded */
+  /** @param bytes what it takes in memory, decoded */
   set(core: number, block: number, value: unknown, bytes: number): void {
-    const at = placeOf(core, block)
-    if (this.#entries.has(at)) return
-    const cost = entryBytes + decodedFactor * bytes
     // An eighth for one block at most: it must not drive out everything else.
-    if (cost > this.#max / 8) return
-    this.#entries.set(at, { value, bytes: cost })
-    this.#bytes += cost
-    for (const [oldest, { bytes: freed }] of this.#entries) {
-      if (this.#bytes <= this.#max) return
-      this.#entries.delete(oldest)
-      this.#bytes -= freed
-    }
+    if (bytes > this.#max / 8) return
+    let blocks = this.#cores.get(core)
+    if (blocks === undefined) this.#cores.set(core, (blocks = new Map<number, Entry>()))
+    if (blocks.has(block)) return
+    const entry: Entry = { core, block, value, bytes, older: null, newer: null }
+    blocks.set(block, entry)
+    this.#link(entry)
+    this.#bytes += bytes
+    while (this.#bytes > this.#max && this.#oldest !== null) this.#drop(this.#oldest)
   }
-}
 
-/** What an entry costs besides its block, and how much larger it is when it is decoded: texts, views, arrays. */
-const entryBytes = 300
-const decodedFactor = 3
+  #drop(entry: Entry): void {
+    this.#unlink(entry)
+    this.#bytes -= entry.bytes
+    const blocks = this.#cores.get(entry.core)
+    blocks?.delete(entry.block)
+    if (blocks?.size === 0) this.#cores.delete(entry.core)
+  }
 
-function placeOf(core: number, block: number): number {
-  return core * 2 ** 32 + block
+  #link(entry: Entry): void {
+    entry.older = this.#newest
+    entry.newer = null
+    if (this.#newest) this.#newest.newer = entry
+    else this.#oldest = entry
+    this.#newest = entry
+  }
+
+  #unlink(entry: Entry): void {
+    if (entry.older) entry.older.newer = entry.newer
+    else this.#oldest = entry.newer
+    if (entry.newer) entry.newer.older = entry.older
+    else this.#newest = entry.older
+  }
 }
