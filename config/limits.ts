@@ -195,6 +195,43 @@ export const indexTopBytesMax = 4096
 export const indexTopBytesTarget = 1536
 /** Entries of a small step lie in its last block, up to here. */
 export const indexInlineBytesMax = 1536
+/**
+ * Blocks of others' indexes: more than any that this version makes, whatever the keys are, and few enough that all
+ * that a read has in its hands at a time stays small.
+ */
+export const indexEntriesBytesMax = 4096
+export const indexDirectoryBytesMax = 4096
+export const indexFenceBytesMax: number = 192 * 1024
+export const indexStepBytesMax: number = 64 * 1024
+/** Children of a fence; a topmost one with short texts has some 500. */
+export const indexChildrenMax = 1024
+/** Levels of fences: 30 children and then 120 each are more blocks than a core can have. */
+export const indexLevelsMax = 8
+/** Blocks of one core, and of all journals of an index together: what others say counts no further. */
+export const indexCoreBlocksMax: number = 2 ** 40
+export const indexBlocksMax: number = 2 ** 48
+/** Blocks of entries of one step, and of large values: a batch has 4 MiB and a thousand operations. */
+export const indexStepBlocksMax = 65_536
+/** Parts of one state; this version makes some 640 at most, with a run of 10^9 entries. */
+export const indexPartsMax = 1024
+/**
+ * What one read may take of blocks, decoded: a get in all, a range at a time. Some MB are usual; 60 parts with the
+ * longest keys, and a path of full fences in each, take 24 MB.
+ */
+export const indexReadBytesMax: number = 128 * 1024 * 1024
+/** Blocks that all parts of a range fetch ahead together, beside the one that each is at. */
+export const indexAheadBlocksMax = 256
+/** Blocks of entries that are fetched at a time when changes are read. */
+export const indexChangesAheadMax = 64
+/** Journals that are kept for large values, about 64 MiB each. */
+export const indexKeptMax = 131_072
+/** Of these, so many are open for a reader at a time. */
+export const indexKeptOpenMax = 64
+/** Cores that a layout leaves behind, and that are deleted one by one; of more, what lies here is looked for. */
+export const indexForgetMax = 256
+/** Layouts of another's index that are followed, at once and a second: each may open a core. */
+export const indexLayoutsBurstMax = 128
+export const indexLayoutsPerSecondMax = 16
 /** Values above this have a block of their own, and are not merged. */
 export const indexValueInlineBytesMax = 1024
 /** Small steps before they are put under one directory, and sources of one size class before they are. */

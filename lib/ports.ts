@@ -149,6 +149,8 @@ export interface IndexView {
   readonly node: NodeId
   /** The newest head known and signed by the node; length 0: none yet. */
   readonly head: Head
+  /** Why what the node has signed lately makes no sense (CORRUPT): the head does not move then. Null: it does. */
+  readonly fault?: unknown
   /** One index key at `head`. @throws TIMEOUT, ABORTED, CLOSED, OWNER_UNREACHABLE with `wait: false` */
   get(key: Uint8Array, options?: ReadOptions): Promise<Uint8Array | null>
   /** A snapshot of `head`. */

@@ -4,7 +4,7 @@
  * Invariants: a block that makes no sense is CORRUPT, whoever signed it; a block that is not to be had is an error,
  * never "no such key"; a wait ends when the state that needs the block was replaced and its cores may be gone.
  */
-import { indexCacheBytesMax } from '../../config/limits.ts'
+import { blockBytesMax, indexCacheBytesMax } from '../../config/limits.ts'
 import { KVSwarmError } from '../errors.ts'
 import type { ReadOptions } from '../ports.ts'
 import {
@@ -20,6 +20,7 @@ import {
 import { decodeStep, type Step } from '../wire/index-step.ts'
 import { corrupt } from '../wire/show.ts'
 import { BlockCache } from './block-cache.ts'
+import { bytesInMemory, Budget } from './budget.ts'
 import type { CoreLease } from '../index-ports.ts'
 
 const shared: BlockCache = new BlockCache(indexCacheBytesMax)
@@ -30,10 +31,14 @@ export interface Reading {
   readonly signal: AbortSignal | undefined
   /** Monotonic milliseconds. */
   readonly deadline: number
+  /** What a get may still fetch; null: the parts of a range hold their own account. */
+  readonly spent: Budget | null
+  /** What the parts of a range hold together. */
+  readonly held: Budget | null
 }
 
 export function readingOf({ wait = true, timeout = Infinity, signal }: ReadOptions): Reading {
-  return { wait, signal, deadline: performance.now() + timeout }
+  return { wait, signal, deadline: performance.now() + timeout, spent: new Budget(), held: null }
 }
 
 /** @throws OWNER_UNREACHABLE, DISK_FULL, TIMEOUT, ABORTED, CLOSED */
@@ -58,8 +63,12 @@ async function load<T extends Decoded>(
   const known = shared.get(core.id, block) as T | undefined
   if (known !== undefined) return known
   const bytes = await bytesOf(core, block, reading)
+  reading.spent?.check()
+  reading.held?.check()
   const decoded = decode(bytes)
-  shared.set(core.id, block, decoded, bytes.length)
+  const cost = bytesInMemory(decoded)
+  reading.spent?.take(cost)
+  shared.set(core.id, block, decoded, cost)
   return decoded
 }
 
@@ -105,12 +114,13 @@ export async function fetchEntries(
   return found
 }
 
-/** A large value. It is not kept in memory. */
+/** A large value. It is not kept in memory. @throws CORRUPT when it is longer than any value */
 export async function fetchValue(
   core: CoreLease,
   block: number,
   length: number,
   reading: Reading
 ): Promise<Uint8Array> {
+  if (length > blockBytesMax) throw corrupt(`a value of ${length} bytes`)
   return decodeValueBlock(await bytesOf(core, block, reading), length)
 }

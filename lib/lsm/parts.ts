@@ -9,6 +9,7 @@ import { markOf, mayHold, tagOf, type KeyHash } from '../wire/index-filter.ts'
 import type { StepSource } from '../wire/index-step.ts'
 import { corrupt } from '../wire/show.ts'
 import type { CoreLease } from '../index-ports.ts'
+import { bytesInMemory, type Budget } from './budget.ts'
 import { fetchDirectory, fetchEntries, fetchFence, type Reading } from './fetch.ts'
 import { findEntry } from './memory.ts'
 
@@ -119,24 +120,37 @@ export class FencedPart implements Part {
 
   async *entries(span: KeySpan, reading: Reading): AsyncGenerator<Entries> {
     const top = this.#top ?? (await fetchFence(this.#core, this.#block, reading))
+    const places = this.#places(top, '', null, span, reading)
     let before: KeyText | null = null
-    for await (const entries of ahead(this.#blocks(top, span, reading), (block) =>
-      fetchEntries(this.#core, block, reading)
-    )) {
+    for await (const { entries, low, high } of fetched(this.#core, places, reading)) {
+      const { keys } = entries
+      // Each block has keys of its own, so that whatever blocks lead to, a range comes to its end.
+      if ((keys[0] as KeyText) < low || (high !== null && (keys.at(-1) as KeyText) >= high)) {
+        throw corrupt('entries that are not those that a fence leads to')
+      }
       const within = cut(entries, span)
-      const { keys } = within
-      if (keys.length === 0) continue
-      before = follows(keys, before, span.reverse)
+      if (within.keys.length === 0) continue
+      before = follows(within.keys, before, span.reverse)
       yield within
     }
   }
 
-  /** Numbers of the blocks that may hold keys of the span. */
-  async *#blocks(fence: Fence, span: KeySpan, reading: Reading): AsyncGenerator<number> {
-    for (const child of childrenOf(fence, span)) {
-      if (fence.level === 1) yield fence.first + child
-      else yield* this.#blocks(await this.#below(fence, child, reading), span, reading)
+  /** The blocks that may hold keys of the span. */
+  async *#places(
+    fence: Fence,
+    low: string,
+    high: string | null,
+    span: KeySpan,
+    reading: Reading
+  ): AsyncGenerator<Place> {
+    const bytes = bytesInMemory(fence)
+    reading.held?.take(bytes)
+    for (const { child, from, to } of placesOf(fence, low, high, span)) {
+      const block = fence.first + child
+      if (fence.level === 1) yield { block, low: from, high: to }
+      else yield* this.#places(await this.#below(fence, child, reading), from, to, span, reading)
     }
+    reading.held?.give(bytes)
   }
 
   async #below(fence: Fence, child: number, reading: Reading): Promise<Fence> {
@@ -146,7 +160,7 @@ export class FencedPart implements Part {
   }
 }
 
-/** An entry of a directory: where the one entry with low <= key < high lies. */
+/** Where entries with low <= key < high lie; of a directory, one entry. */
 interface Place {
   readonly block: number
   readonly low: string
@@ -180,14 +194,11 @@ export class DirectoryPart implements Part {
   }
 
   async *entries(span: KeySpan, reading: Reading): AsyncGenerator<Entries> {
-    const places = this.#places(this.#block, null, span, null, reading)
+    const places = this.#places(this.#block, null, '', null, span, reading)
     let before: KeyText | null = null
-    for await (const { entries, place } of ahead(places, async (one) => ({
-      entries: await fetchEntries(this.#core, one.block, reading),
-      place: one
-    }))) {
-      const one = cut(entries, { ...place, reverse: span.reverse })
-      if (one.keys.length > 1) throw corrupt('a directory that leads to several entries')
+    for await (const { entries, low, high } of fetched(this.#core, places, reading)) {
+      const one = cut(entries, { low, high, reverse: span.reverse })
+      if (one.keys.length !== 1) throw corrupt('a directory that leads to no one entry')
       const within = cut(one, { ...span, reverse: false })
       if (within.keys.length === 0) continue
       before = follows(within.keys, before, span.reverse)
@@ -195,27 +206,67 @@ export class DirectoryPart implements Part {
     }
   }
 
-  /** @param end the lowest text behind this block; null: none */
   async *#places(
     block: number,
     level: number | null,
+    low: string,
+    high: string | null,
     span: KeySpan,
-    end: string | null,
     reading: Reading
   ): AsyncGenerator<Place> {
     const found = await fetchDirectory(this.#core, block, reading)
-    const { lowest } = found
+    const bytes = bytesInMemory(found)
+    reading.held?.take(bytes)
     const isPage = 'marks' in found
     if (level !== null && (isPage ? 0 : found.level) !== level) throw corrupt('another level')
-    for (const child of childrenOf(found, span)) {
-      const high = lowest[child + 1] ?? end
-      if (isPage) {
-        yield { block: found.blocks[child] as number, low: lowest[child] as string, high }
-      } else {
-        yield* this.#places(found.first + child, found.level - 1, span, high, reading)
-      }
+    if (isPage && found.lowest[0] !== low) throw corrupt('a page that is another one')
+    for (const { child, from, to } of placesOf(found, low, high, span)) {
+      if (isPage) yield { block: found.blocks[child] as number, low: from, high: to }
+      else yield* this.#places(found.first + child, found.level - 1, from, to, span, reading)
     }
+    reading.held?.give(bytes)
   }
+}
+
+/**
+ * The blocks at these places, and their entries, with more and more of them on their way, as long as they are asked for.
+ */
+async function* fetched(
+  core: CoreLease,
+  places: AsyncGenerator<Place>,
+  reading: Reading
+): AsyncGenerator<Place & { readonly entries: Entries }> {
+  const fetch = async (
+    place: Place
+  ): Promise<Place & { readonly entries: Entries; readonly bytes: number }> => {
+    const entries = await fetchEntries(core, place.block, reading)
+    const bytes = bytesInMemory(entries)
+    reading.held?.take(bytes)
+    return { ...place, entries, bytes }
+  }
+  for await (const one of ahead(places, fetch, reading.held)) {
+    yield one
+    reading.held?.give(one.bytes)
+  }
+}
+
+/** The children that may hold keys of the span, in its order, and what their keys lie between. */
+function placesOf(
+  within: { readonly lowest: readonly string[] },
+  low: string,
+  high: string | null,
+  span: KeySpan
+): { child: number; from: string; to: string | null }[] {
+  const { lowest } = within
+  const last = lowest.at(-1) as string
+  if (lowest.length > 1 && ((lowest[1] as string) <= low || (high !== null && last >= high))) {
+    throw corrupt('a fence that leads elsewhere than the one above it')
+  }
+  return childrenOf(within, span).map((child) => ({
+    child,
+    from: child === 0 ? low : (lowest[child] as string),
+    to: lowest[child + 1] ?? high
+  }))
 }
 
 function childOf({ lowest }: { readonly lowest: readonly string[] }, key: KeyText): number {
@@ -270,14 +321,21 @@ const aheadMax = 32
  */
 async function* ahead<T, U>(
   items: AsyncGenerator<T>,
-  fetch: (item: T) => Promise<U>
+  fetch: (item: T) => Promise<U>,
+  budget: Budget | null
 ): AsyncGenerator<U> {
   const waiting: Promise<U>[] = []
   let wanted = 1
+  /** Of those that wait, one is not counted. */
+  let counted = 0
   let ended = false
   try {
     for (;;) {
       while (!ended && waiting.length < wanted) {
+        if (waiting.length > 0) {
+          if (budget?.mayFetchAhead() === false) break
+          counted++
+        }
         const next = await items.next()
         if (next.done === true) {
           ended = true
@@ -289,10 +347,13 @@ async function* ahead<T, U>(
       }
       const first = waiting.shift()
       if (first === undefined) return
+      if (counted > waiting.length) budget?.fetchedAhead(counted - waiting.length)
+      counted = Math.min(counted, waiting.length)
       yield await first
       wanted = Math.min(aheadMax, wanted * 2)
     }
   } finally {
+    budget?.fetchedAhead(counted)
     await items.return(undefined)
   }
 }

@@ -5,17 +5,20 @@
  * Once the index has gone on with another layout, the old cores may be deleted at any time: a block that does not
  * come within a moment then is given up with INDEX_REPLACED, and is read anew from the newer state.
  */
-import { indexReplacedWaitMs } from '../../config/limits.ts'
+import { indexKeptOpenMax, indexReplacedWaitMs } from '../../config/limits.ts'
 import { assert } from '../assert.ts'
 import { KVSwarmError } from '../errors.ts'
 import type { ReadOptions } from '../ports.ts'
-import type { IndexLayout } from '../wire/index-state.ts'
+import type { IndexLayout, JournalState } from '../wire/index-state.ts'
 import { coreKey, type CoreLease, type CoreName, type IndexCores } from '../index-ports.ts'
 
 export class LayoutScope {
   readonly layout: IndexLayout
   readonly #cores: IndexCores
   readonly #leases = new Map<string, Promise<CoreLease>>()
+  /** Of journals, for their large values: there can be many, so only the last ones that were used stay open. */
+  readonly #used = new Map<string, { readonly lease: Promise<CoreLease>; uses: number }>()
+  #journals: Map<number, JournalState> | null = null
   readonly #fetching = new Set<AbortController>()
   #uses = 1
   #replaced = false
@@ -38,19 +41,57 @@ export class LayoutScope {
     return opening
   }
 
+  /** A journal of the layout, or one that is kept; null: it is not part of it. */
+  journal(number: number): JournalState | null {
+    const { journals, kept } = this.layout
+    this.#journals ??= new Map([...kept, ...journals].map((one) => [one.number, one]))
+    return this.#journals.get(number) ?? null
+  }
+
+  /** Runs with a core that is open at least as long. */
+  async using<T>(name: CoreName, run: (core: CoreLease) => Promise<T>): Promise<T> {
+    assert(this.#uses > 0, 'a layout that is in use')
+    const key = coreKey(name)
+    const known = this.#leases.get(key)
+    if (known) return await run(await known)
+    const used = this.#used.get(key) ?? {
+      lease: this.#cores.open(name).then((lease) => this.#guarded(lease)),
+      uses: 0
+    }
+    used.uses++
+    this.#used.delete(key)
+    this.#used.set(key, used)
+    try {
+      return await run(await used.lease)
+    } catch (error) {
+      // Tried again the next time.
+      used.lease.catch(() => this.#used.delete(key))
+      throw error
+    } finally {
+      used.uses--
+      this.#closeIdle()
+    }
+  }
+
+  #closeIdle(): void {
+    for (const [key, { lease, uses }] of this.#used) {
+      if (this.#used.size <= indexKeptOpenMax) return
+      if (uses > 0) continue
+      this.#used.delete(key)
+      giveBack(lease)
+    }
+  }
+
   retain(): void {
     this.#uses++
   }
 
   release(): void {
     if (--this.#uses > 0) return
-    for (const opening of this.#leases.values()) {
-      opening.then(
-        (lease) => lease.release(),
-        () => {}
-      )
-    }
+    for (const opening of this.#leases.values()) giveBack(opening)
     this.#leases.clear()
+    for (const { lease } of this.#used.values()) giveBack(lease)
+    this.#used.clear()
   }
 
   /** The index has gone on with another layout. */
@@ -104,6 +145,13 @@ export class LayoutScope {
     }, indexReplacedWaitMs)
     timer.unref()
   }
+}
+
+function giveBack(opening: Promise<CoreLease>): void {
+  opening.then(
+    (lease) => lease.release(),
+    () => {}
+  )
 }
 
 function replacedError(): KVSwarmError {

@@ -4,11 +4,18 @@
  * A key is looked for in all parts at a time, then in the block of the newest one that may have it: two rounds of
  * fetching, however many parts there are. A range merges all parts in order.
  */
-import { indexValuesAheadBytesMax } from '../../config/limits.ts'
+import {
+  indexChangesAheadMax,
+  indexPartsMax,
+  indexValuesAheadBytesMax
+} from '../../config/limits.ts'
+import { Budget } from './budget.ts'
+import type { CoreLease } from '../index-ports.ts'
 import type { Head, IndexChange, IndexRange, ReadOptions } from '../ports.ts'
 import {
   decodeFence,
   isPointer,
+  type Entries,
   type StoredValue,
   type ValuePointer
 } from '../wire/index-blocks.ts'
@@ -114,7 +121,8 @@ export class Version {
     const timeless = (): Reading => readingOf(options)
     const parts = await this.#opened(timeless())
     // The wait is bounded between two entries: a caller may take as long as it likes with one.
-    const streams = parts.map((part) => part.entries(span, fresh(options)))
+    const reading = fresh(options)
+    const streams = parts.map((part) => part.entries(span, reading))
     const merged = mergeParts(streams, span.reverse)
     let given = 0
     try {
@@ -158,9 +166,7 @@ export class Version {
       while (block >= 0 && base + block >= from.length) {
         const reading = readingOf(options)
         const step: Step = await fetchStep(core, block, reading)
-        const blocks = Array.from({ length: step.data }, (_, at) => step.first + step.values + at)
-        const parts = await Promise.all(blocks.map((one) => fetchEntries(core, one, reading)))
-        for (const { keys, values } of step.inline ? [step.inline] : parts) {
+        for await (const { keys, values } of entriesOfStep(core, step, reading)) {
           for (const [at, key] of keys.entries()) {
             if (key < low || (high !== null && key >= high) || changed.has(key)) continue
             changed.set(key, values[at] as StoredValue)
@@ -240,21 +246,25 @@ export class Version {
       return [new FencedPart(core, length - 1, fence)]
     })
     const settled = await Promise.allSettled<Part[]>([...ofJournals, ...ofRuns])
-    return settled.flatMap((part) => {
+    const parts = settled.flatMap((part) => {
       if (part.status === 'rejected') throw part.reason
       return part.value
     })
+    if (parts.length > indexPartsMax) throw corrupt(`an index of ${parts.length} parts`)
+    return parts
   }
 
   async #resolve(value: Exclude<StoredValue, null>, reading: Reading): Promise<Uint8Array> {
     if (!isPointer(value)) return value
     const { journal: number, block, length } = value
-    const { journals, kept } = this.#scope.layout
-    if (![...journals, ...kept].some((journal) => journal.number === number)) {
+    const journal = this.#scope.journal(number)
+    if (journal === null) {
       throw corrupt(`a value in journal ${number}, which is not part of the index`)
     }
-    const core = await this.#scope.lease({ kind: 'journal', number })
-    return await fetchValue(core, block, length, reading)
+    if (block >= this.#lengthOf(journal)) throw corrupt(`a value behind the end of its journal`)
+    return await this.#scope.using({ kind: 'journal', number }, (core) =>
+      fetchValue(core, block, length, reading)
+    )
   }
 
   /** Large values are fetched some at a time. */
@@ -286,6 +296,21 @@ export class Version {
   }
 }
 
+/** The entries of a step, some blocks at a time. */
+async function* entriesOfStep(
+  core: CoreLease,
+  { first, values, data, inline }: Step,
+  reading: Reading
+): AsyncGenerator<Entries> {
+  if (inline) yield inline
+  const end = first + values + data
+  for (let from = first + values; from < end; from += indexChangesAheadMax) {
+    const count = Math.min(indexChangesAheadMax, end - from)
+    const blocks = Array.from({ length: count }, (_, at) => from + at)
+    yield* await Promise.all(blocks.map((block) => fetchEntries(core, block, reading)))
+  }
+}
+
 /** Bounds as texts: low <= key < high. */
 function spanOf({ gt, gte, lt, lte, reverse = false }: IndexRange): KeySpan {
   const low = gt !== undefined ? `${keyText(gt)}\0` : gte !== undefined ? keyText(gte) : ''
@@ -298,6 +323,8 @@ function fresh({ wait = true, timeout = Infinity, signal }: ReadOptions): Readin
   return {
     wait,
     signal,
+    spent: null,
+    held: new Budget(),
     get deadline() {
       return performance.now() + timeout
     }

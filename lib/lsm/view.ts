@@ -6,12 +6,19 @@
  * - a read whose cores are gone, because the index has gone on, is made again in the newer state;
  * - cores that the index has replaced are deleted here, too, unless they are this node's own.
  */
-import { indexLookBackBlocksMax, indexReadingMs } from '../../config/limits.ts'
+import {
+  indexForgetMax,
+  indexLayoutsBurstMax,
+  indexLayoutsPerSecondMax,
+  indexLookBackBlocksMax,
+  indexReadingMs,
+  indexReplacedWaitMs
+} from '../../config/limits.ts'
 import { isKVSwarmError, KVSwarmError } from '../errors.ts'
 import { coreKey, type CoreLease, type CoreName, type IndexCores } from '../index-ports.ts'
 import type { Head, IndexSnapshot, IndexView, Log, ReadOptions } from '../ports.ts'
 import type { NodeId } from '../types.ts'
-import { remaining } from '../wait.ts'
+import { pause, remaining } from '../wait.ts'
 import { kindOf } from '../wire/index-blocks.ts'
 import { decodeLayout, type IndexLayout } from '../wire/index-state.ts'
 import { corrupt } from '../wire/show.ts'
@@ -53,9 +60,12 @@ export class FollowedIndex implements IndexView {
   /** Opened before the anchor names them. */
   readonly #expected = new Map<string, Promise<CoreLease>>()
   #expecting: NodeJS.Timeout | null = null
+  #askedAt = 0
   #opening = false
   #readAt = -Infinity
   #sweeping: Promise<void> | null = null
+  /** Layouts that may be followed now, and since when. */
+  #allowance = { left: indexLayoutsBurstMax, at: performance.now() }
   /** Why the newest state makes no sense. */
   #fault: unknown = null
   #closed = false
@@ -153,6 +163,10 @@ export class FollowedIndex implements IndexView {
     return version === null ? new EmptySnapshot(this.head) : new VersionSnapshot(version)
   }
 
+  get fault(): unknown {
+    return this.#fault
+  }
+
   onHead(listener: () => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
@@ -224,7 +238,8 @@ export class FollowedIndex implements IndexView {
   /** The anchor may have grown. */
   #look(): void {
     if (this.#closed || this.#anchor.length <= this.#seen) return
-    this.#outdated?.abort(newer)
+    // What is on its way comes soon; else a newer one may be to be had.
+    if (performance.now() - this.#askedAt > indexReplacedWaitMs) this.#outdated?.abort(newer)
     this.#looking ??= this.#follow().finally(() => {
       this.#looking = null
       if (this.#anchor.length > this.#seen) this.#look()
@@ -236,25 +251,48 @@ export class FollowedIndex implements IndexView {
       const { length } = this.#anchor
       const outdated = new AbortController()
       this.#outdated = outdated
+      this.#askedAt = performance.now()
       const signal = AbortSignal.any([outdated.signal, this.#ended.signal])
       try {
         const bytes = await this.#anchor.get(length - 1, { timeout: Infinity, signal })
         if (bytes !== null) await this.#use(decodeLayout(bytes), length)
+        this.#seen = length
       } catch (error) {
         if (this.#closed) return
-        if (outdated.signal.aborted) continue
         // Its signer has signed nonsense: what was known before stays in use.
-        this.#fault = error
-        this.#seen = length
+        if (isKVSwarmError(error, 'CORRUPT')) {
+          this.#fault = error
+          this.#seen = length
+          for (const listener of [...this.#listeners]) listener()
+        } else if (outdated.signal.aborted) continue
+        // The disk, perhaps: the same state is tried again.
+        else await pause(indexReplacedWaitMs, this.#ended.signal)
       }
+      await this.#pause()
     }
+  }
+
+  /** Each layout may open cores: who signs them without end is followed at a bounded pace. */
+  async #pause(): Promise<void> {
+    const now = performance.now()
+    const more = ((now - this.#allowance.at) / 1000) * indexLayoutsPerSecondMax
+    const left = Math.min(indexLayoutsBurstMax, this.#allowance.left + more) - 1
+    this.#allowance = { left, at: now }
+    if (left >= 0) return
+    await pause((-left / indexLayoutsPerSecondMax) * 1000, this.#ended.signal)
   }
 
   async #use(layout: IndexLayout, seen: number): Promise<void> {
     const newest = layout.journals.at(-1)
     const before = this.#layout
     if (!newest) return
-    if (newest.base < this.head.length && newest.number !== before?.journals.at(-1)?.number) {
+    const last = before?.journals.at(-1)
+    if (
+      last &&
+      (newest.number === last.number
+        ? newest.base !== last.base
+        : newest.number < last.number || newest.base < this.head.length)
+    ) {
       throw corrupt('a state of an index that goes back')
     }
     const scope = new LayoutScope(this.#cores, layout)
@@ -299,7 +337,14 @@ export class FollowedIndex implements IndexView {
       this.#sweeping ??= this.#cores.sweep(kept)
       return
     }
-    for (const name of namesOf(before)) if (!kept.has(coreKey(name))) this.#cores.delete(name)
+    const gone = namesOf(before).filter((name) => !kept.has(coreKey(name)))
+    // An honest index leaves some behind at a time. Of thousands, only what lies here is worth a look.
+    if (gone.length <= indexForgetMax) for (const name of gone) this.#cores.delete(name)
+    else {
+      this.#sweeping = Promise.resolve(this.#sweeping).then(() =>
+        this.#cores.sweep(new Set(namesOf(this.#layout ?? layout).map(coreKey)))
+      )
+    }
   }
 
   #lengthTold = 0

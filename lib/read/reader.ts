@@ -65,8 +65,8 @@ export class Reader {
     }
     const reads = [...groups].map(async ([owner, places]) => {
       const view = await this.#current(owner, options, started)
-      const wait = { ...options, timeout: remaining(options.timeout ?? Infinity, started) }
       const readFrom = async (source: Pick<IndexSnapshot, 'get'>): Promise<void> => {
+        const wait = { ...options, timeout: remaining(options.timeout ?? Infinity, started) }
         const found = places.map(async (place) => {
           const key = dataKey(keys[place] as Uint8Array)
           const value = await source.get(key, wait)
@@ -77,7 +77,10 @@ export class Reader {
       try {
         // One key needs no snapshot.
         if (places.length === 1) await readFrom(view)
-        else await fromSnapshot(view, readFrom)
+        else {
+          const isOver = (): boolean => remaining(options.timeout ?? Infinity, started) === 0
+          await fromSnapshot(view, readFrom, isOver)
+        }
       } catch (error) {
         throw this.#reading(error, owner, view.head)
       }
@@ -179,7 +182,7 @@ export class Reader {
       } catch (error) {
         this.#silent.set(owner, performance.now())
         // A copy is at hand: it answers, as old as it is. `fresh` asks for more than that.
-        if (!held || !isKVSwarmError(error, 'TIMEOUT', 'OWNER_UNREACHABLE')) {
+        if (!held || !isKVSwarmError(error, 'TIMEOUT', 'OWNER_UNREACHABLE', 'CORRUPT')) {
           throw this.#reading(error, owner, view.head)
         }
       }
@@ -223,7 +226,8 @@ export class Reader {
 /** Reads from one snapshot, and again from a newer one when the index has left the cores of the first behind. */
 async function fromSnapshot(
   view: IndexView,
-  read: (snapshot: IndexSnapshot) => Promise<void>
+  read: (snapshot: IndexSnapshot) => Promise<void>,
+  isOver: () => boolean
 ): Promise<void> {
   for (;;) {
     const snapshot = view.snapshot()
@@ -231,10 +235,19 @@ async function fromSnapshot(
       return await read(snapshot)
     } catch (error) {
       if (!isKVSwarmError(error, 'INDEX_REPLACED')) throw error
+      if (isOver()) throw endless(error)
     } finally {
       await snapshot.close()
     }
   }
+}
+
+/** An index that is replaced as fast as it is read cannot be read. */
+function endless(cause: unknown): KVSwarmError {
+  return new KVSwarmError('TIMEOUT', 'the index was replaced again and again while it was read', {
+    hint: 'allow more time',
+    cause
+  })
 }
 
 /**
@@ -294,11 +307,13 @@ class Source {
   }
 
   async #step(): Promise<IteratorResult<{ key: Uint8Array; value: Uint8Array }>> {
+    const started = performance.now()
     for (;;) {
       try {
         return await this.#entries.next()
       } catch (error) {
         if (!isKVSwarmError(error, 'INDEX_REPLACED')) throw error
+        if (remaining(this.#options.timeout ?? Infinity, started) === 0) throw endless(error)
         await this.#snapshot.close()
         this.#snapshot = this.#view.snapshot()
         this.#entries = this.#read(dataRange(this.#rest()))

@@ -76,13 +76,17 @@ export class OwnerView {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Resolves when the head is at least `head`. @throws TIMEOUT, ABORTED, CLOSED */
+  /** Resolves when the head is at least `head`. @throws TIMEOUT, ABORTED, CLOSED, CORRUPT */
   async reach(head: Head, options: WaitOptions): Promise<void> {
     await waitFor(
       () => {
         if (this.#closed) throw new KVSwarmError('CLOSED', 'the store was closed while waiting')
         const current = this.current
-        return current !== null && reaches(current.head, head)
+        if (current !== null && reaches(current.head, head)) return true
+        // It would not come, however long this waited.
+        const fault = (this.#next ?? this.#view)?.fault
+        if (fault) throw fault
+        return false
       },
       (listener) => this.onHead(listener),
       options,

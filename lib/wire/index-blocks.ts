@@ -10,7 +10,14 @@
  * - directory: for each entry of several steps, in order of keys: the lowest text that leads to it, one byte of its
  *   key's hash, and the block in which it lies. Its fences have no filters.
  */
-import { indexKeyBytesMax } from '../../config/limits.ts'
+import {
+  indexChildrenMax,
+  indexDirectoryBytesMax,
+  indexEntriesBytesMax,
+  indexFenceBytesMax,
+  indexKeyBytesMax,
+  indexLevelsMax
+} from '../../config/limits.ts'
 import { ByteReader, ByteWriter, readWhole, uintLength, type KeyText } from './index-bytes.ts'
 import { corrupt } from './show.ts'
 
@@ -97,6 +104,7 @@ export function readEntries(reader: ByteReader): Entries {
 
 /** @throws CORRUPT */
 export function decodeEntries(bytes: Uint8Array): Entries {
+  atMost(bytes.length, indexEntriesBytesMax)
   return readWhole(bytes, 'entries of an index', (reader) => {
     mustBe(reader, kindOf.entries)
     const entries = readEntries(reader)
@@ -138,14 +146,16 @@ export function encodeFence({ level, first, lowest, filter }: Fence): Uint8Array
  * @throws CORRUPT
  */
 export function decodeFence(bytes: Uint8Array, own: number): Fence {
+  atMost(bytes.length, indexFenceBytesMax)
   return readWhole(bytes, 'fence of an index', (reader) => {
     mustBe(reader, kindOf.fence)
     const level = reader.byte()
-    if (level < 1 || level > fenceLevelsMax) throw corrupt(`a fence of level ${level}`)
+    if (level < 1 || level > indexLevelsMax) throw corrupt(`a fence of level ${level}`)
     const first = reader.uint()
     const count = reader.count(2)
     const filterBytes = reader.uint()
-    if (count === 0 || first + count > own) throw corrupt(`${count} children from ${first} on`)
+    if (count === 0 || count > indexChildrenMax || first + count > own)
+      throw corrupt(`${count} children from ${first} on`)
     if (filterBytes > 0 && level > 1) throw corrupt('a filter above the lowest level')
     const filter = filterBytes > 0 ? reader.bytes(filterBytes) : null
     const lowest: string[] = []
@@ -160,9 +170,6 @@ export function decodeFence(bytes: Uint8Array, own: number): Fence {
   })
 }
 
-/** With 30 children each, 12 levels hold more than can be. */
-const fenceLevelsMax = 12
-
 /** One page of a directory: where entries of several steps lie. */
 export interface Directory {
   /** The lowest text that leads to each entry. */
@@ -175,6 +182,7 @@ export interface Directory {
 
 /** @throws CORRUPT */
 export function decodeDirectory(bytes: Uint8Array, own: number): Directory {
+  atMost(bytes.length, indexDirectoryBytesMax)
   return readWhole(bytes, 'directory of an index', (reader) => {
     mustBe(reader, kindOf.directory)
     const lowest: string[] = []
@@ -223,6 +231,11 @@ export function decodeValueBlock(bytes: Uint8Array, length: number): Uint8Array 
     throw corrupt(`a value of ${length} bytes was due`)
   }
   return bytes.subarray(1)
+}
+
+/** @throws CORRUPT */
+export function atMost(bytes: number, max: number): void {
+  if (bytes > max) throw corrupt(`a block of ${bytes} bytes`)
 }
 
 /** @throws CORRUPT */

@@ -11,7 +11,14 @@
  * - A kept journal is in a run already, but for its large values, which runs point to. Together with the others it
  *   tells what changed lately.
  */
-import { indexJournalsMax, indexRunsMax, indexTopBytesMax } from '../../config/limits.ts'
+import {
+  indexBlocksMax,
+  indexCoreBlocksMax,
+  indexJournalsMax,
+  indexKeptMax,
+  indexRunsMax,
+  indexTopBytesMax
+} from '../../config/limits.ts'
 import { ByteWriter, readWhole, type ByteReader } from './index-bytes.ts'
 import { kindOf, mustBe } from './index-blocks.ts'
 import { corrupt } from './show.ts'
@@ -99,6 +106,8 @@ function readJournals(reader: ByteReader): JournalState[] {
   if (count === 0) throw corrupt('no journal')
   for (let at = 0; at < count; at++) {
     const journal = { number: reader.uint(), base: reader.uint(), length: reader.uint() }
+    bounded(journal.base, indexBlocksMax, 'blocks')
+    bounded(journal.length, indexCoreBlocksMax, 'blocks')
     const before = journals.at(-1)
     if (before && journal.number <= before.number) throw corrupt('journals that do not rise')
     if (before && journal.base !== before.base + before.length) throw corrupt('a gap of journals')
@@ -116,6 +125,7 @@ function readRuns(reader: ByteReader): RunState[] {
     const [length, entries, bytes] = [reader.uint(), reader.uint(), reader.uint()]
     const top = Uint8Array.from(reader.bytes(bounded(reader.uint(), indexTopBytesMax, 'bytes')))
     if (length < 2 || entries === 0) throw corrupt(`a run of ${length} blocks`)
+    bounded(length, indexCoreBlocksMax, 'blocks')
     runs.push({ hash, length, entries, bytes, top })
   }
   return runs
@@ -123,11 +133,13 @@ function readRuns(reader: ByteReader): RunState[] {
 
 function readKept(reader: ByteReader): KeptState[] {
   const kept: KeptState[] = []
-  const count = reader.count(5)
+  const count = bounded(reader.count(5), indexKeptMax, 'kept journals')
   for (let at = 0; at < count; at++) {
     const number = reader.uint()
     const base = reader.uint()
     const [length, bytes, dead] = [reader.uint(), reader.uint(), reader.uint()]
+    bounded(base, indexBlocksMax, 'blocks')
+    bounded(length, indexCoreBlocksMax, 'blocks')
     if (number <= (kept.at(-1)?.number ?? -1)) throw corrupt('kept journals that do not rise')
     if (dead > bytes) throw corrupt(`${dead} bytes of ${bytes}`)
     kept.push({ number, base, length, bytes, dead })

@@ -9,9 +9,14 @@
  * - A source is a part of the journal with each key at most once: a step whose entries are in its last block (small), a
  *   step under a fence, or several steps under a directory. What a newer one says of a key holds.
  */
-import { indexSourcesMax } from '../../config/limits.ts'
-import { ByteWriter, readWhole } from './index-bytes.ts'
-import { kindOf, mustBe, readEntries, writeEntry, type Entries } from './index-blocks.ts'
+import {
+  indexEntriesBytesMax,
+  indexSourcesMax,
+  indexStepBlocksMax,
+  indexStepBytesMax
+} from '../../config/limits.ts'
+import { ByteWriter, readWhole, type ByteReader } from './index-bytes.ts'
+import { atMost, kindOf, mustBe, readEntries, writeEntry, type Entries } from './index-blocks.ts'
 import { corrupt } from './show.ts'
 
 const sourceKinds = ['small', 'fence', 'directory'] as const
@@ -70,6 +75,7 @@ export function encodeStep(step: Step, own: number): Uint8Array {
 
 /** @param own the block's number. @throws CORRUPT */
 export function decodeStep(bytes: Uint8Array, own: number): Step {
+  atMost(bytes.length, indexStepBytesMax)
   return readWhole(bytes, 'step of an index', (reader) => {
     mustBe(reader, kindOf.step)
     const back = (distance: number): number => {
@@ -79,11 +85,12 @@ export function decodeStep(bytes: Uint8Array, own: number): Step {
     const first = back(reader.uint())
     const values = reader.uint()
     const data = reader.uint()
-    if (first + values + data > own) throw corrupt(`${values + data} blocks from ${first} on`)
+    if (Math.max(values, data) > indexStepBlocksMax || first + values + data > own)
+      throw corrupt(`${values + data} blocks from ${first} on`)
     const inline =
       data > 0
         ? null
-        : readWhole(reader.bytes(reader.uint()), 'entries of a step', (inner) => readEntries(inner))
+        : readWhole(reader.bytes(inlineLength(reader)), 'entries of a step', readEntries)
     const sources: StepSource[] = []
     const number = reader.count(3)
     if (number > indexSourcesMax) throw corrupt(`${number} sources`)
@@ -105,4 +112,10 @@ export function decodeStep(bytes: Uint8Array, own: number): Step {
     }
     return { first, values, data, inline, sources }
   })
+}
+
+function inlineLength(reader: ByteReader): number {
+  const length = reader.uint()
+  atMost(length, indexEntriesBytesMax)
+  return length
 }
