@@ -12,20 +12,12 @@
 import {
   indexDeadShare,
   indexFlushesPerMerge,
-  indexGraceMs,
-  indexHistoryBytesMin,
-  indexHistoryMs,
   indexHistoryShare,
-  indexJournalBytesMax,
-  indexJournalEntriesMin,
   indexJournalShare,
   indexJournalsMax,
-  indexQuietMs,
   indexReplacedBytesMin,
   indexRunsMax,
-  indexTidyEntriesMin,
   indexTidyShare,
-  indexUpperRunsMax,
   indexUpperShare
 } from '../../config/limits.ts'
 import { assert } from '../assert.ts'
@@ -35,6 +27,7 @@ import type { Head, Index, IndexChange, IndexSnapshot, Log, ReadOptions } from '
 import { decodeLayout, encodeLayout, type IndexLayout, type RunState } from '../wire/index-state.ts'
 import { entriesIn, entriesOf, makeRun, Pace, Progress, type Made } from './compactor.ts'
 import type { MemorySource } from './memory.ts'
+import { indexLimits, type IndexLimits } from './index-limits.ts'
 import { emptied, type Emptied } from './kept.ts'
 import { OwnJournal } from './own-journal.ts'
 import { LayoutScope } from './scope.ts'
@@ -50,12 +43,15 @@ export interface OwnIndexEnvironment {
   readonly hasRoom?: () => boolean
   /** The work in the background failed: the index must not go on in silence. */
   readonly failed: (error: unknown) => void
+  /** @default those of config/limits.ts */
+  readonly limits?: Partial<IndexLimits>
 }
 
 export class OwnIndex implements Index {
   readonly #anchor: Log
   readonly #cores: OwnIndexCores
   readonly #environment: OwnIndexEnvironment
+  readonly #limits: IndexLimits
   #layout: IndexLayout
   #scope: LayoutScope
   #version: Version
@@ -96,6 +92,7 @@ export class OwnIndex implements Index {
   ) {
     this.#anchor = anchor
     this.#environment = environment
+    this.#limits = { ...indexLimits, ...environment.limits }
     this.#cores = environment.cores
     this.#layout = layout
     this.#journals = journals
@@ -243,13 +240,13 @@ export class OwnIndex implements Index {
 
   #isFull(): boolean {
     const { entries, bytes } = this.#active
-    return entries >= this.#journalEntries() || bytes >= indexJournalBytesMax
+    return entries >= this.#journalEntries() || bytes >= this.#limits.journalBytesMax
   }
 
   /** So many entries a journal takes. */
   #journalEntries(): number {
     const largest = this.#layout.runs.at(-1)?.entries ?? 0
-    return Math.max(indexJournalEntriesMin, Math.floor(largest * indexJournalShare))
+    return Math.max(this.#limits.journalEntriesMin, Math.floor(largest * indexJournalShare))
   }
 
   async #nextJournal(): Promise<void> {
@@ -294,7 +291,7 @@ export class OwnIndex implements Index {
         scope.replaced()
         scope.release()
         this.#coming = null
-        const at = performance.now() + indexGraceMs
+        const at = performance.now() + this.#limits.graceMs
         for (const name of left) {
           this.#replaced.set(coreKey(name), { name, at, bytes: this.#bytesOf(before, name) })
         }
@@ -410,7 +407,8 @@ export class OwnIndex implements Index {
     const upper = runs.slice(0, -1)
     if (
       base &&
-      (upper.length > indexUpperRunsMax || entriesOfRuns(upper) > indexUpperShare * base.entries)
+      (upper.length > this.#limits.upperRunsMax ||
+        entriesOfRuns(upper) > indexUpperShare * base.entries)
     ) {
       return () => this.#merge()
     }
@@ -513,8 +511,8 @@ export class OwnIndex implements Index {
 
   /** Without the kept journals that nobody needs any more. */
   #trimmed(layout: IndexLayout): IndexLayout {
-    let room = Math.max(indexHistoryBytesMin, this.#liveBytes() * indexHistoryShare)
-    const since = performance.now() - indexHistoryMs
+    let room = Math.max(this.#limits.historyBytesMin, this.#liveBytes() * indexHistoryShare)
+    const since = performance.now() - this.#limits.historyMs
     const kept = layout.kept.toReversed().filter(({ number, bytes, dead }) => {
       const history = this.#history.get(number)
       room -= history?.bytes ?? Infinity
@@ -593,7 +591,7 @@ export class OwnIndex implements Index {
   #look(): void {
     if (this.#closed || this.#readOnly || this.#failure !== null) return
     const now = performance.now()
-    let next = this.#needsTidying() ? this.#written + indexQuietMs : Infinity
+    let next = this.#needsTidying() ? this.#written + this.#limits.quietMs : Infinity
     let bytes = 0
     for (const one of this.#replaced.values()) bytes += one.bytes
     const bytesMax = Math.max(indexReplacedBytesMin, this.#liveBytes())
@@ -625,13 +623,15 @@ export class OwnIndex implements Index {
   #hasLargeJournal(): boolean {
     const largest = this.#layout.runs.at(-1)?.entries ?? 0
     const { entries } = this.#active
-    return entries >= Math.max(indexTidyEntriesMin, largest * indexTidyShare)
+    return entries >= Math.max(this.#limits.tidyEntriesMin, largest * indexTidyShare)
   }
 
   #hasLargeRuns(): boolean {
     const { runs } = this.#layout
     const upper = entriesOfRuns(runs.slice(0, -1))
-    return upper >= Math.max(indexTidyEntriesMin, (runs.at(-1)?.entries ?? 0) * indexTidyShare)
+    return (
+      upper >= Math.max(this.#limits.tidyEntriesMin, (runs.at(-1)?.entries ?? 0) * indexTidyShare)
+    )
   }
 
   #hasOldHistory(): boolean {
