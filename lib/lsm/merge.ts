@@ -71,6 +71,7 @@ export async function* mergeParts(
         if (stream !== first) dropped(stream.value)
         const going = stream.advance()
         if (going === true) continue
+        if (going !== false) going.catch(() => {}) // thrown when it is awaited
         // What is ready is given before anything is waited for.
         if (keys.length > 0) {
           yield { keys, values }
