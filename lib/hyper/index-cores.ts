@@ -260,7 +260,16 @@ export class HyperIndexCores implements OwnIndexCores {
       get length() {
         return log.length
       },
-      get: (block, options) => log.get(block, options),
+      get: async (block, options = {}) => {
+        if (options.wait === false || !log.isShort()) return await log.get(block, options)
+        const here = await log.get(block, { wait: false })
+        if (here !== null) return here
+        throw new KVSwarmError(
+          'DISK_FULL',
+          'a block of the index is not on this machine, and its disk has no room for it',
+          { hint: 'free space on the disk of the data directory; it goes on by itself' }
+        )
+      },
       onChange: (listener) => log.onChange(listener),
       release: () => {
         if (released) return
