@@ -69,8 +69,11 @@ export interface OwnIndexCores extends IndexCores {
   deleteBuild(name: string): Promise<void>
   /** These cores others may ask for, and no others. */
   offer(names: readonly CoreName[]): void
-  /** Deletes a core whole, as soon as nobody has a lease on it; nothing when it is not here. */
-  delete(name: CoreName): void
+  /**
+   * Deletes a core whole, as soon as nobody has a lease on it; nothing when it is not here. Resolves when it is gone; it
+   * stays when it is offered again, or made again, before.
+   */
+  delete(name: CoreName): Promise<void>
   /** Blocks of a core in order, from the disk. @throws IO_ERROR */
   blocks(name: CoreName, from: number, to: number): AsyncIterable<Uint8Array>
   /** Closes what is open, and waits for what is being deleted. */

@@ -39,8 +39,14 @@ export class HyperIndexCores implements OwnIndexCores {
   readonly generation: number
   readonly #store: Store
   readonly #open = new Map<string, Open>()
-  readonly #doomed = new Map<string, CoreName>()
+  /** To be deleted when the leases on it are back; who waits for that is told. */
+  readonly #doomed = new Map<
+    string,
+    { readonly name: CoreName; readonly gone: Promise<void>; readonly tell: () => void }
+  >()
   readonly #deleting = new Set<Promise<void>>()
+  /** Of these, the deletions, by core. */
+  readonly #going = new Map<string, Promise<void>>()
   /** Journals of ours that may go on, by number. */
   readonly #whole = new Set<number>()
   #users = 1
@@ -81,6 +87,7 @@ export class HyperIndexCores implements OwnIndexCores {
     this.#offered.clear()
     for (const name of names) {
       const key = coreKey(name)
+      this.#doomed.delete(key)
       const known = [...before].find(([, one]) => coreKey(one.name) === key)
       if (known) before.delete(known[0])
       this.#offered.set(
@@ -112,7 +119,7 @@ export class HyperIndexCores implements OwnIndexCores {
         ...journals.map((number): CoreName => ({ kind: 'journal', number })),
         ...runs.map((run): CoreName => ({ kind: 'run', hash: run.hash, length: run.length }))
       ]
-      for (const name of names) if (!kept.has(coreKey(name))) this.delete(name)
+      for (const name of names) if (!kept.has(coreKey(name))) void this.delete(name)
     } catch (error) {
       this.onDeleteFailed(error)
     }
@@ -192,7 +199,14 @@ export class HyperIndexCores implements OwnIndexCores {
       append: async (blocks) => {
         await core.append([...blocks]).catch(failed)
       },
-      finish: () => store.finishRun(core, generation, (run) => about({ kind: 'run', ...run })),
+      finish: () =>
+        store.finishRun(core, generation, async (run) => {
+          const name: CoreName = { kind: 'run', ...run }
+          await about(name)
+          // The very same blocks may lie here, about to go: then they stay, or are made again.
+          this.#doomed.delete(coreKey(name))
+          await this.#going.get(coreKey(name))
+        }),
       leave: () => core.close()
     }
   }
@@ -201,11 +215,17 @@ export class HyperIndexCores implements OwnIndexCores {
     await this.#store.deleteBuild(this.generation, name)
   }
 
-  /** Resolves at once; it is deleted when nobody has a lease on it. */
-  delete(name: CoreName): void {
+  delete(name: CoreName): Promise<void> {
     const key = coreKey(name)
-    this.#doomed.set(key, name)
-    if (!this.#open.has(key)) this.#deleteNow(key, name)
+    const going = this.#going.get(key) ?? this.#doomed.get(key)?.gone
+    if (going) return going
+    if (!this.#open.has(key)) return this.#deleteNow(key, name)
+    let tell = (): void => {}
+    const gone = new Promise<void>((resolve) => {
+      tell = resolve
+    })
+    this.#doomed.set(key, { name, gone, tell })
+    return gone
   }
 
   async *blocks(name: CoreName, from: number, to: number): AsyncGenerator<Uint8Array> {
@@ -286,15 +306,26 @@ export class HyperIndexCores implements OwnIndexCores {
       (log) => log.close(),
       () => {}
     )
-    this.#track(closing)
-    const name = this.#doomed.get(key)
-    if (name) this.#deleteNow(key, name, closing)
+    void this.#track(closing)
+    const doomed = this.#doomed.get(key)
+    if (!doomed) return
+    this.#doomed.delete(key)
+    void this.#deleteNow(key, doomed.name, closing).then(doomed.tell)
   }
 
-  #deleteNow(key: string, name: CoreName, before: Promise<void> = Promise.resolve()): void {
-    this.#doomed.delete(key)
+  /** Resolves in any case; whether it failed, onDeleteFailed() tells. */
+  #deleteNow(
+    key: string,
+    name: CoreName,
+    before: Promise<void> = Promise.resolve()
+  ): Promise<void> {
     idsByCore.delete(this.#idName(key))
-    this.#track(before.then(() => this.#deleteAgain(name, deleteTriesMax)))
+    const deleting = this.#track(before.then(() => this.#deleteAgain(name, deleteTriesMax)))
+    const going = deleting.then(() => {
+      this.#going.delete(key)
+    })
+    this.#going.set(key, going)
+    return going
   }
 
   /** Whoever looks at all cores of the store has one open for a moment. */
@@ -309,13 +340,14 @@ export class HyperIndexCores implements OwnIndexCores {
     }
   }
 
-  #track(work: Promise<void>): void {
+  #track(work: Promise<void>): Promise<void> {
     const tracked: Promise<void> = work
       .catch((error: unknown) => this.onDeleteFailed(error))
       .then(() => {
         this.#deleting.delete(tracked)
       })
     this.#deleting.add(tracked)
+    return tracked
   }
 
   #idOf(key: string): number {

@@ -148,7 +148,7 @@ export class FullCopy {
     this.#layout = layout
     const kept = new Set(namesOf(layout).map(coreKey))
     for (const name of before ? namesOf(before) : []) {
-      if (!kept.has(coreKey(name))) this.#cores.delete(name)
+      if (!kept.has(coreKey(name))) void this.#cores.delete(name)
     }
     const newest = layout.journals.at(-1)
     if (!newest) return
@@ -246,7 +246,7 @@ export class FullCopy {
       return true
     }
     const name: CoreName = { kind: 'run', hash: made.run.hash, length: made.run.length }
-    this.#cores.delete(name)
+    void this.#cores.delete(name)
     return false
   }
 

@@ -69,10 +69,14 @@ export class OwnIndex implements Index {
   /** `from`: where in the row of journals it began. */
   #merging: { readonly progress: Progress; readonly from: number } | null = null
   #waiters: (() => void)[] = []
-  /** Cores that the index has replaced, with the time from which they can go. */
+  /** Cores that the index has replaced, and that are not gone yet; in the order in which they go. */
   readonly #replaced = new Map<string, Replaced>()
-  /** A run that is about to come to be. */
-  #coming: CoreName | null = null
+  /** Layouts that were replaced, in which somebody still reads, with the keys of their cores. */
+  readonly #older = new Map<LayoutScope, ReadonlySet<string>>()
+  /** Runs that are about to come to be, or are there and not named yet. */
+  readonly #coming = new Map<string, CoreName>()
+  /** Cores that the layout which is being written does not name any more. */
+  #leaving: readonly CoreName[] = []
   readonly #journalBytes = new Map<number, number>()
   /** Kept journals: since when, and their bytes. */
   readonly #history = new Map<number, { readonly at: number; readonly bytes: number }>()
@@ -99,7 +103,7 @@ export class OwnIndex implements Index {
     const whole = layout.journals.every(({ number }) => this.#cores.isWhole(number))
     this.isWhole = whole && environment.readOnly !== true
     this.#readOnly = !this.isWhole
-    this.#scope = new LayoutScope(this.#cores, layout)
+    this.#scope = this.#newScope(layout)
     this.#version = this.#newVersion()
     if (!this.#readOnly) this.#offer(namesOf(layout), [])
   }
@@ -282,20 +286,25 @@ export class OwnIndex implements Index {
         )
         // Who hears of a core asks for it at once.
         this.#offer(namesOf(layout), left)
+        // Before nothing names them any more: a crash must not leave them for ever.
+        this.#leaving = left
+        await this.#note()
         await this.#anchor.append([encodeLayout(layout)])
         this.#layout = layout
         done()
-        const scope = this.#scope
-        this.#scope = new LayoutScope(this.#cores, layout)
-        this.#renew()
-        scope.replaced()
-        scope.release()
-        this.#coming = null
+        for (const name of namesOf(layout)) this.#coming.delete(coreKey(name))
         const at = performance.now() + this.#limits.graceMs
         for (const name of left) {
-          this.#replaced.set(coreKey(name), { name, at, bytes: this.#bytesOf(before, name) })
+          const bytes = this.#bytesOf(before, name)
+          this.#replaced.set(coreKey(name), { name, at, bytes, isGoing: false })
         }
-        await this.#note()
+        this.#leaving = []
+        const scope = this.#scope
+        this.#scope = this.#newScope(layout)
+        this.#renew()
+        scope.replaced()
+        this.#older.set(scope, new Set(namesOf(before).map(coreKey)))
+        scope.release()
         this.#look()
       })
     this.#changing = changing
@@ -303,8 +312,15 @@ export class OwnIndex implements Index {
   }
 
   #offer(names: readonly CoreName[], left: readonly CoreName[]): void {
-    const replaced = [...this.#replaced.values()].map(({ name }) => name)
-    this.#cores.offer([...names, ...left, ...replaced])
+    const replaced = [...this.#replaced.values()].filter(({ isGoing }) => !isGoing)
+    this.#cores.offer([...names, ...left, ...replaced.map(({ name }) => name)])
+  }
+
+  #newScope(layout: IndexLayout): LayoutScope {
+    const scope: LayoutScope = new LayoutScope(this.#cores, layout, () => {
+      if (this.#older.delete(scope)) this.#look()
+    })
+    return scope
   }
 
   #newVersion(): Version {
@@ -548,22 +564,31 @@ export class OwnIndex implements Index {
   /** As far as an entry still means that very value, between two batches. */
   async #writeAgain(group: readonly Emptied[]): Promise<void> {
     const changes: IndexChange[] = []
-    for (const { key, pointer, value } of group) {
-      if (await this.#version.means(key, pointer)) changes.push({ key, value: await value() })
+    // There may be only so many journals, and only a writer waits for them.
+    await this.#keepPace(group.length)
+    const version = this.#version
+    version.retain()
+    try {
+      for (const { key, pointer, value } of group) {
+        if (await version.means(key, pointer)) changes.push({ key, value: await value() })
+      }
+    } finally {
+      version.release()
     }
     await this.#append(changes)
   }
 
   /** A run is about to be there: it is found again if nothing names it in the end. */
   async #comes(run: CoreName): Promise<void> {
-    this.#coming = run
+    this.#coming.set(coreKey(run), run)
+    // The very same entries came again: what was to go stays.
+    this.#replaced.delete(coreKey(run))
     await this.#note()
   }
 
   async #note(): Promise<void> {
     const names = [...this.#replaced.values()].map(({ name }) => name)
-    if (this.#coming) names.push(this.#coming)
-    await this.#anchor.setNote(encodeNames(names))
+    await this.#anchor.setNote(encodeNames([...names, ...this.#leaving, ...this.#coming.values()]))
   }
 
   /** After a start: deletes what nothing names. */
@@ -575,8 +600,11 @@ export class OwnIndex implements Index {
       // One behind the newest was begun and never named: it is the next one.
       if (number < this.#active.number) left.push({ kind: 'journal', number })
     }
-    for (const name of left) if (!named.has(coreKey(name))) this.#cores.delete(name)
     for (const name of ['flush', 'merge']) await this.#cores.deleteBuild(name)
+    for (const name of left) {
+      const key = coreKey(name)
+      if (!named.has(key) && !this.#replaced.has(key)) this.#goes(name)
+    }
   }
 
   /** Between two small pieces of work. @throws `stopped` at the end of the index */
@@ -593,17 +621,18 @@ export class OwnIndex implements Index {
     const now = performance.now()
     let next = this.#needsTidying() ? this.#written + this.#limits.quietMs : Infinity
     let bytes = 0
-    for (const one of this.#replaced.values()) bytes += one.bytes
+    for (const one of this.#replaced.values()) if (!one.isGoing) bytes += one.bytes
     const bytesMax = Math.max(indexReplacedBytesMin, this.#liveBytes())
     // The oldest first.
     for (const [key, one] of this.#replaced) {
+      // Who reads in an older state reads on in it, for as long as it takes.
+      if (one.isGoing || [...this.#older.values()].some((keys) => keys.has(key))) continue
       if (one.at > now && bytes <= bytesMax) {
         next = Math.min(next, one.at)
         continue
       }
       bytes -= one.bytes
-      this.#replaced.delete(key)
-      this.#cores.delete(one.name)
+      this.#goes(one.name)
       this.#offer(namesOf(this.#layout), [])
     }
     if (this.#timer) clearTimeout(this.#timer)
@@ -613,6 +642,16 @@ export class OwnIndex implements Index {
     else if (next < Infinity) {
       this.#timer = setTimeout(() => this.#look(), Math.max(next - now, 100)).unref()
     }
+  }
+
+  /** Deletes a core; until it is gone, the note names it. */
+  #goes(name: CoreName): void {
+    const key = coreKey(name)
+    const going: Replaced = { name, at: 0, bytes: 0, isGoing: true }
+    this.#replaced.set(key, going)
+    void this.#cores.delete(name).then(() => {
+      if (this.#replaced.get(key) === going) this.#replaced.delete(key)
+    })
   }
 
   #needsTidying(): boolean {
@@ -641,7 +680,9 @@ export class OwnIndex implements Index {
   /** Of an index that is quiet: gives back the space of what was overwritten. */
   async #tidy(whole: boolean): Promise<void> {
     await this.#write(async () => {
-      if (this.#active.entries > 0 && (whole || this.#hasLargeJournal())) await this.#nextJournal()
+      if (this.#active.entries === 0 || !(whole || this.#hasLargeJournal())) return
+      await this.#keepPace(0)
+      await this.#nextJournal()
     })
     this.#kick()
     await this.#worked()
@@ -679,6 +720,8 @@ interface Replaced {
   /** Monotonic milliseconds. */
   readonly at: number
   readonly bytes: number
+  /** It is being deleted. */
+  readonly isGoing: boolean
 }
 
 type Lane = 'flush' | 'merge'

@@ -20,12 +20,15 @@ export class LayoutScope {
   readonly #used = new Map<string, { readonly lease: Promise<CoreLease>; uses: number }>()
   #journals: Map<number, JournalState> | null = null
   readonly #fetching = new Set<AbortController>()
+  readonly #ended: () => void
   #uses = 1
   #replaced = false
 
-  constructor(cores: IndexCores, layout: IndexLayout) {
+  /** @param ended called when nobody needs the layout any more */
+  constructor(cores: IndexCores, layout: IndexLayout, ended: () => void = () => {}) {
     this.#cores = cores
     this.layout = layout
+    this.#ended = ended
   }
 
   /** A lease that the scope gives back. */
@@ -92,6 +95,7 @@ export class LayoutScope {
     this.#leases.clear()
     for (const { lease } of this.#used.values()) giveBack(lease)
     this.#used.clear()
+    this.#ended()
   }
 
   /** The index has gone on with another layout. */
