@@ -14,7 +14,7 @@ import { decodeLayout, type IndexLayout, type RunState } from '../wire/index-sta
 import { entriesIn, entriesOf, makeRun, Pace, Progress, type Ingredients } from './compactor.ts'
 import { fetchEntries, fetchStep, readingOf } from './fetch.ts'
 import { namesOf } from './own-index.ts'
-import { LayoutScope } from './scope.ts'
+import { endable, LayoutScope } from './scope.ts'
 
 export type CopyCores = Pick<
   OwnIndexCores,
@@ -28,7 +28,7 @@ export class FullCopy {
   readonly #anchor: Log
   readonly #cores: CopyCores
   readonly #failed: (error: unknown) => void
-  readonly #ended = new AbortController()
+  readonly #ended: AbortController = endable()
   readonly #pace = new Pace()
   readonly #listeners = new Set<() => void>()
   #layout: IndexLayout | null = null
@@ -61,6 +61,11 @@ export class FullCopy {
   /** All of it is here. */
   get head(): Head {
     return this.#head
+  }
+
+  /** Of which cores the index consists; all of them are here. */
+  get layout(): IndexLayout | null {
+    return this.#layout
   }
 
   onHead(listener: () => void): () => void {

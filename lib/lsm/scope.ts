@@ -5,6 +5,7 @@
  * Once the index has gone on with another layout, the old cores may be deleted at any time: a block that does not
  * come within a moment then is given up with INDEX_REPLACED, and is read anew from the newer state.
  */
+import { setMaxListeners } from 'node:events'
 import { indexKeptOpenMax, indexReplacedWaitMs } from '../../config/limits.ts'
 import { assert } from '../assert.ts'
 import { KVSwarmError } from '../errors.ts'
@@ -156,6 +157,13 @@ function giveBack(opening: Promise<CoreLease>): void {
     (lease) => lease.release(),
     () => {}
   )
+}
+
+/** What many waits end with. */
+export function endable(): AbortController {
+  const controller = new AbortController()
+  setMaxListeners(0, controller.signal)
+  return controller
 }
 
 function replacedError(): KVSwarmError {

@@ -23,7 +23,7 @@ import { kindOf } from '../wire/index-blocks.ts'
 import { decodeLayout, type IndexLayout } from '../wire/index-state.ts'
 import { corrupt } from '../wire/show.ts'
 import { namesOf } from './own-index.ts'
-import { LayoutScope } from './scope.ts'
+import { endable, LayoutScope } from './scope.ts'
 import { VersionSnapshot } from './snapshot.ts'
 import { Version } from './version.ts'
 
@@ -43,7 +43,7 @@ export class FollowedIndex implements IndexView {
   /** False: the cores are this node's own, and deleted by the index itself. */
   readonly #deletes: boolean
   readonly #listeners = new Set<() => void>()
-  readonly #ended = new AbortController()
+  readonly #ended: AbortController = endable()
   readonly #stopListening: () => void
   /** The anchor's length at which it was last looked at. */
   #seen = 0

@@ -55,7 +55,7 @@ async function noOrphans({ index, cores }: Opened): Promise<void> {
     },
     { timeoutMs: 10_000, what: 'no cores but those that are named' }
   ).catch(async () => look())
-  if (same !== true) throw new Error(`on disk, and named: ${String(same)}`)
+  if (same !== true) throw new Error(`on disk, and named: ${same}`)
 }
 
 async function live({ directory, told, seed, batches }: Life): Promise<void> {
