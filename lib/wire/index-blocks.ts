@@ -230,7 +230,7 @@ export function decodeValueBlock(bytes: Uint8Array, length: number): Uint8Array 
   if (bytes[0] !== kindOf.value || bytes.length !== length + 1) {
     throw corrupt(`a value of ${length} bytes was due`)
   }
-  return bytes.subarray(1)
+  return new Uint8Array(bytes.buffer, bytes.byteOffset + 1, length)
 }
 
 /** @throws CORRUPT */

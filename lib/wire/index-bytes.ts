@@ -168,6 +168,10 @@ export class ByteReader {
     const from = this.#state.start
     this.#state.start += rest
     const text = this.#buffer.toString('latin1', from, from + rest)
+    // One form for each text: it shares all that it can.
+    if (rest > 0 && shared < before.length && text.charCodeAt(0) === before.charCodeAt(shared)) {
+      throw corrupt('a text that shares more with the one before')
+    }
     return shared === 0 ? text : before.slice(0, shared) + text
   }
 

@@ -6,6 +6,7 @@ import { keyPair } from 'hypercore-crypto'
 import type { Key, Operation, Value } from '../../lib/types.ts'
 import { type Block, decodeBlock, encodeBlock } from '../../lib/wire/blocks.ts'
 import { decodeDeleted, encodeDeleted } from '../../lib/wire/deleted.ts'
+import { indexCases } from './golden-index.ts'
 import { decodeFlushId, encodeFlushId, type FlushId } from '../../lib/wire/flush-id.ts'
 import {
   type GenerationRecord,
@@ -346,6 +347,7 @@ export const goldenCases: readonly GoldenCase[] = [
     value,
     decode: decodeMessage
   })),
+  ...indexCases(node),
   {
     name: 'flush id',
     bytes: new Uint8Array(Buffer.from(encodeFlushId(flushId))),

@@ -10,6 +10,18 @@ import { decodeKey, encodeKey, isEncodedKey, partitionKeyOf } from '../../lib/wi
 import { decodeMessage, encodeMessage, protocolVersion } from '../../lib/wire/messages.ts'
 import { readOperation } from '../../lib/wire/operations.ts'
 import {
+  decodeDirectory,
+  decodeEntries,
+  decodeFence,
+  decodeValueBlock,
+  encodeFence,
+  encodeValueBlock
+} from '../../lib/wire/index-blocks.ts'
+import { keyText } from '../../lib/wire/index-bytes.ts'
+import { decodeNames, encodeNames } from '../../lib/wire/index-names.ts'
+import { decodeLayout, encodeLayout } from '../../lib/wire/index-state.ts'
+import { decodeStep, encodeStep, type Step } from '../../lib/wire/index-step.ts'
+import {
   dataKey,
   decodeCursor,
   decodeEntry,
@@ -36,8 +48,9 @@ import {
 import { type Random, random as randomOf } from '../helpers/random.ts'
 import { randomKey, randomOperation, randomValue } from './generate.ts'
 import { goldenCases } from './golden-cases.ts'
+import { encodeDirectory, encodeEntries, ownBlock } from './golden-index.ts'
 
-/** Mutated inputs for each decoder; 21 of them. KVSWARM_TEST_LONG=1 gives each a million. */
+/** Mutated inputs for each decoder; 28 of them. KVSWARM_TEST_LONG=1 gives each a million. */
 const long: boolean = process.env['KVSWARM_TEST_LONG'] === '1'
 const inputsEach = long ? 1_000_000 : 24_000
 
@@ -106,6 +119,38 @@ const decoders: readonly Decoder[] = [
     }
   },
   {
+    name: 'index entries',
+    format: 'index entries',
+    decode: decodeEntries,
+    encode: (read: ReturnType<typeof decodeEntries>) => encodeEntries(read.keys, read.values)
+  },
+  {
+    name: 'index fence',
+    format: 'index fence',
+    decode: (bytes) => decodeFence(bytes, ownBlock),
+    encode: encodeFence
+  },
+  {
+    name: 'index directory',
+    format: 'index directory',
+    decode: (bytes) => decodeDirectory(bytes, ownBlock),
+    encode: encodeDirectory
+  },
+  {
+    name: 'index step',
+    format: 'index step',
+    decode: (bytes) => decodeStep(bytes, ownBlock),
+    encode: (step: Step) => encodeStep(step, ownBlock)
+  },
+  { name: 'index layout', format: 'index layout', decode: decodeLayout, encode: encodeLayout },
+  { name: 'index note', format: 'index note', decode: decodeNames, encode: encodeNames },
+  {
+    name: 'index value',
+    format: 'index value',
+    decode: (bytes) => decodeValueBlock(bytes, Math.max(0, bytes.length - 1)),
+    encode: encodeValueBlock
+  },
+  {
     name: 'flush id',
     format: 'flush id',
     decode: (bytes) => decodeFlushId(textOf(bytes)),
@@ -134,6 +179,27 @@ function seeds(random: Random): Map<string, Uint8Array[]> {
       segments: [{ request: random.bytes(16), total: 1, operations: operations.slice(0, 1) }]
     })
     add('operation', alone.subarray(24))
+    const keys = Array.from({ length: random.int(1, 20) }, () =>
+      keyText(encodeKey(randomKey(random)))
+    )
+    const sorted = [...new Set(keys)].toSorted()
+    const values = sorted.map(() =>
+      random.chance(0.3)
+        ? { journal: random.int(0, 300), block: random.int(0, 300), length: random.int(0, 70_000) }
+        : random.chance(0.2)
+          ? null
+          : random.bytes(random.int(0, 20))
+    )
+    add('index entries', encodeEntries(sorted, values))
+    const lowest = ['', ...sorted]
+    const filter = random.chance(0.5) ? random.bytes(random.int(1, 40)) : null
+    add(
+      'index fence',
+      encodeFence({ level: filter ? 1 : random.int(1, 8), first: 3, lowest, filter })
+    )
+    const marks = sorted.map(() => random.int(0, 255))
+    const blocks = sorted.map(() => random.int(0, ownBlock - 1))
+    add('index directory', encodeDirectory({ lowest: sorted, marks, blocks }))
   }
   return corpus
 }
@@ -270,7 +336,19 @@ test('hostile bytes: promises of gigabytes cost nothing', (t) => {
     ['result: reason', '0102feffffff7f'],
     ['message: records', '01feffffff7f'],
     ['message: record', '0101feffffff7f'],
-    ['key: bigint', '0401ffff']
+    ['key: bigint', '0401ffff'],
+    ['index entries: key', '1200feffffff7f'],
+    ['index entries: value', '12000161feffffff7f'],
+    ['index fence: children', '130100feffffff7f00'],
+    ['index fence: filter', '13010001feffffff7f0000'],
+    ['index directory: key', '1400feffffff7f'],
+    ['index step: blocks', '150000feffffff7f00'],
+    ['index step: entries', '15000000feffffff7f'],
+    ['index step: sources', '1500000000feffffff7f'],
+    ['index step: tags', '150500000001000100feffffff7f'],
+    ['index layout: journals', '1600feffffff7f'],
+    ['index layout: runs', '160001000000feffffff7f'],
+    ['index layout: kept journals', '16000100000000feffffff7f']
   ]
   const before = process.memoryUsage()
   for (const [name, hex] of promises) {
