@@ -25,6 +25,12 @@ interface Open {
 const deleteTriesMax = 10
 const deleteRetryMs = 200
 
+/** A core that others may ask for. */
+interface Offer {
+  readonly name: CoreName
+  lease: Promise<CoreLease> | null
+}
+
 function giveBack(lease: CoreLease): void {
   lease.release()
 }
@@ -51,10 +57,7 @@ export class HyperIndexCores implements OwnIndexCores {
   readonly #whole = new Set<number>()
   #users = 1
   /** By discovery key. */
-  readonly #offered = new Map<
-    string,
-    { readonly name: CoreName; lease: Promise<CoreLease> | null }
-  >()
+  readonly #offered = new Map<string, Offer>()
   /** Called with each core that was opened, until it is closed. */
   onOpen: (log: HyperLog) => void = () => {}
   /** Called when a core could not be deleted; nothing is lost by that but space. */
@@ -83,19 +86,22 @@ export class HyperIndexCores implements OwnIndexCores {
 
   /** These cores others may ask for, and no others. */
   offer(names: readonly CoreName[]): void {
-    const before = new Map(this.#offered)
+    // An index with large values has thousands of journals.
+    const before = new Map<string, readonly [discoveryKey: string, offer: Offer]>()
+    for (const [discoveryKey, offer] of this.#offered) {
+      before.set(coreKey(offer.name), [discoveryKey, offer])
+    }
     this.#offered.clear()
-    for (const name of names) {
-      const key = coreKey(name)
+    for (const [key, name] of new Map(names.map((one) => [coreKey(one), one]))) {
       this.#doomed.delete(key)
-      const known = [...before].find(([, one]) => coreKey(one.name) === key)
-      if (known) before.delete(known[0])
+      const known = before.get(key)
+      before.delete(key)
       this.#offered.set(
         known?.[0] ?? this.#store.discoveryKeyOf(this.#journal(), name),
         known?.[1] ?? { name, lease: null }
       )
     }
-    for (const { lease } of before.values()) lease?.then(giveBack, () => {})
+    for (const [, { lease }] of before.values()) lease?.then(giveBack, () => {})
   }
 
   /** The core with this discovery key (hex), for a peer that asks for it; null: it is not offered. */

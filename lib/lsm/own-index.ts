@@ -281,9 +281,8 @@ export class OwnIndex implements Index {
       .then(async () => {
         const before = this.#layout
         const layout = make(before)
-        const left = namesOf(before).filter(
-          (name) => !namesOf(layout).some((one) => same(one, name))
-        )
+        const named = new Set(namesOf(layout).map(coreKey))
+        const left = namesOf(before).filter((name) => !named.has(coreKey(name)))
         // Who hears of a core asks for it at once.
         this.#offer(namesOf(layout), left)
         // Before nothing names them any more: a crash must not leave them for ever.
@@ -735,10 +734,6 @@ export function namesOf({ journals, runs, kept }: IndexLayout): CoreName[] {
     ...[...journals, ...kept].map(({ number }): CoreName => ({ kind: 'journal', number })),
     ...runs.map(({ hash, length }): CoreName => ({ kind: 'run', hash, length }))
   ]
-}
-
-function same(one: CoreName, other: CoreName): boolean {
-  return coreKey(one) === coreKey(other)
 }
 
 function entriesOfRuns(runs: readonly RunState[]): number {
