@@ -17,6 +17,15 @@ export function keyOf(n: number): string {
   return `users/${hex(n)}${hex(n ^ 0x5bd1e995)}`
 }
 
+/** Key number `n` as long as a hash makes it: 37 bytes. */
+export function hashedKeyOf(n: number): string {
+  const hex = (seed: number): string =>
+    scatter(n ^ seed)
+      .toString(16)
+      .padStart(8, '0')
+  return `user:${hex(0)}${hex(0x5bd1e995)}${hex(0x27d4eb2f)}${hex(0x165667b1)}`
+}
+
 /** Value number `n`: so many bytes that look random. */
 export function valueOf(n: number, bytes: number): Uint8Array {
   const value = Buffer.allocUnsafe(bytes)

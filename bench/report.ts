@@ -80,6 +80,7 @@ const libraries = [
   'hypercore',
   'hypercore-storage',
   'hyperbee',
+  'hyperbee2',
   'corestore',
   'hyperswarm',
   'hyperdht'
@@ -94,16 +95,17 @@ function versionOf(name: string): string {
 }
 
 /** Reads `--name=value` and `--name`; anything else ends the program. */
-export function readOptions<T extends Record<string, number | boolean>>(
+export function readOptions<T extends Record<string, number | boolean | string>>(
   usage: string,
   defaults: T
 ): T {
-  const options: Record<string, number | boolean> = { ...defaults }
+  const options: Record<string, number | boolean | string> = { ...defaults }
   for (const argument of process.argv.slice(2)) {
-    const [, name = '', value] = /^--([\w-]+)(?:=(\d+))?$/.exec(argument) ?? []
+    const [, name = '', value] = /^--([\w-]+)(?:=([\w,-]+))?$/.exec(argument) ?? []
     const normal = Object.hasOwn(defaults, name) ? defaults[name] : undefined
     if (typeof normal === 'boolean' && value === undefined) options[name] = true
-    else if (typeof normal === 'number' && value !== undefined) options[name] = Number(value)
+    else if (typeof normal === 'string' && value !== undefined) options[name] = value
+    else if (typeof normal === 'number' && /^\d+$/.test(value ?? '')) options[name] = Number(value)
     else {
       process.stderr.write(`not an option: ${argument}\nusage: ${usage}\n`)
       process.exit(2)

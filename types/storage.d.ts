@@ -238,6 +238,22 @@ declare module 'hyperbee' {
   }
 }
 
+/** Of the benchmarks alone. */
+declare module 'hyperbee2' {
+  import type Corestore from 'corestore'
+  import type Hypercore from 'hypercore'
+
+  export default class Hyperbee2 {
+    constructor(store: Corestore, options?: { core?: Hypercore })
+    readonly core: Hypercore
+    ready(): Promise<void>
+    close(): Promise<void>
+    get(key: Uint8Array): Promise<{ key: Buffer; value: Buffer } | null>
+    write(): { tryPut(key: Uint8Array, value: Uint8Array): void; flush(): Promise<void> }
+    createReadStream(): AsyncIterable<{ key: Buffer; value: Buffer }>
+  }
+}
+
 declare module 'rache' {
   export default class Rache {
     constructor(options?: { maxSize?: number })
