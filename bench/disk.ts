@@ -8,6 +8,8 @@ export interface Disk {
   readonly all: number
   /** Of it: tables of the store. */
   readonly tables: number
+  /** Of it: what the store keeps of large blocks beside its tables. */
+  readonly blobs: number
   /** What is written in the store's write-ahead logs. */
   readonly logs: number
   /** Set aside for logs, and not written yet. */
@@ -18,7 +20,7 @@ export interface Disk {
 const blockBytes = 512
 
 export function diskOf(directory: string): Disk {
-  let [all, tables, logs, ahead] = [0, 0, 0, 0]
+  let [all, tables, blobs, logs, ahead] = [0, 0, 0, 0, 0]
   for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue
     const stats = statsOf(join(entry.parentPath, entry.name))
@@ -26,12 +28,13 @@ export function diskOf(directory: string): Disk {
     const taken = stats.blocks * blockBytes
     all += taken
     if (entry.name.endsWith('.sst')) tables += taken
+    if (entry.name.endsWith('.blob')) blobs += taken
     if (/^\d+\.log$/.test(entry.name)) {
       logs += Math.min(stats.size, taken)
       ahead += Math.max(0, taken - stats.size)
     }
   }
-  return { all, tables, logs, ahead }
+  return { all, tables, blobs, logs, ahead }
 }
 
 /** Null: the store has deleted it meanwhile. */
