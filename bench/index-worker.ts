@@ -8,6 +8,8 @@ import { diskOf, type Disk } from './disk.ts'
 import { compact, openIndex, type BenchIndex, type Change, type Kind } from './index-stores.ts'
 import { startProfile, stopProfile, type Profile } from './profiler.ts'
 
+export type Task = 'write' | 'compacted' | 'read'
+
 export interface Order {
   readonly kind: Kind
   readonly directory: string
@@ -50,8 +52,6 @@ export interface ReadFigures {
   readonly openRss: number
   readonly getsRss: number
   readonly rss: number
-  /** When the tables have been written anew. */
-  readonly disk: Disk
 }
 
 const loadBatch = 1000
@@ -129,11 +129,18 @@ async function read(order: Order): Promise<ReadFigures> {
   const scanSpeed = (1000 * scanned) / (performance.now() - scanStart)
   if (scanned !== keys) throw new Error(`${kind}: ${scanned} entries of ${keys}`)
   const rss = rssNow()
+  await index.close()
+  return { openMs, gets: getSpeed, scanned: scanSpeed, openRss, getsRss, rss }
+}
+
+/** @returns what is taken when the store's tables have been written anew */
+async function compacted({ kind, directory }: Order): Promise<Disk> {
+  const index = await openIndex(kind, directory)
   await new Promise((resolve) => setTimeout(resolve, collectMs))
   await compact(index.storage)
   const disk = diskOf(directory)
   await index.close()
-  return { openMs, gets: getSpeed, scanned: scanSpeed, openRss, getsRss, rss, disk }
+  return disk
 }
 
 /** Gets of keys from all over, one after the other. @returns a second */
@@ -159,7 +166,12 @@ function deviceBytes(): number {
   }
 }
 
+const tasks: Readonly<Record<Task, (order: Order) => Promise<unknown>>> = {
+  write,
+  compacted,
+  read
+}
 const [, , what, argument = '{}'] = process.argv
 const order = JSON.parse(argument) as Order
-process.send?.(what === 'read' ? await read(order) : await write(order))
+process.send?.(await tasks[what as Task](order))
 process.disconnect()

@@ -10,7 +10,7 @@ import { once } from 'node:events'
 import { build } from './build.ts'
 import type { Disk } from './disk.ts'
 import { kinds, type Kind } from './index-stores.ts'
-import type { Order, ReadFigures, WriteFigures } from './index-worker.ts'
+import type { Order, ReadFigures, Task, WriteFigures } from './index-worker.ts'
 import { removeFolder, run, temporaryFolder } from './program.ts'
 import {
   load,
@@ -46,10 +46,11 @@ const functionsMax = 15
 
 interface Figures {
   readonly write: WriteFigures
+  readonly compacted: Disk
   readonly read: ReadFigures
 }
 
-async function measure<T>(worker: string, what: 'write' | 'read', order: Order): Promise<T> {
+async function measure<T>(worker: string, what: Task, order: Order): Promise<T> {
   const child = spawn(process.execPath, [worker, what, JSON.stringify(order)], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc']
   })
@@ -69,12 +70,13 @@ async function measureKind(worker: string, kind: Kind, batch: number): Promise<F
   const order = { kind, directory, keys, valueBytes, batch, writes, gets, profile }
   try {
     const write = await measure<WriteFigures>(worker, 'write', order)
+    const disk = await measure<Disk>(worker, 'compacted', order)
     const read = await measure<ReadFigures>(worker, 'read', order)
     progress(
       `${kind}, batches of ${batch}: ${show(write.speed)} writes/s, most ` +
         `${show(quantile(write.ms, 1))} ms, ${show(read.gets)} gets/s, load ${show(load())}`
     )
-    return { write, read }
+    return { write, compacted: disk, read }
   } finally {
     await removeFolder(directory)
   }
@@ -116,7 +118,7 @@ function printBatch(batch: number, of: ReadonlyMap<Kind, readonly Figures[]>): v
       middle(all, ({ write }) => write.anchor),
       middle(all, ({ write }) => write.device),
       middle(all, ({ write }) => overLive(write.disk)),
-      middle(all, ({ read }) => overLive(read.disk)),
+      middle(all, ({ compacted }) => overLive(compacted)),
       middle(all, ({ write }) => write.disk.ahead / 2 ** 20)
     ])
   )
