@@ -12,12 +12,14 @@ export interface Disk {
   readonly blobs: number
   /** What is written in the store's write-ahead logs. */
   readonly logs: number
-  /** Set aside for logs, and not written yet. */
+  /** Set aside for files that grow, and not written yet. */
   readonly ahead: number
 }
 
 /** The kernel counts what a file takes in blocks of so many bytes, whatever the file system's are. */
 const blockBytes = 512
+/** A file takes whole pages. */
+const pageBytes = 4096
 
 export function diskOf(directory: string): Disk {
   let [all, tables, blobs, logs, ahead] = [0, 0, 0, 0, 0]
@@ -29,10 +31,8 @@ export function diskOf(directory: string): Disk {
     all += taken
     if (entry.name.endsWith('.sst')) tables += taken
     if (entry.name.endsWith('.blob')) blobs += taken
-    if (/^\d+\.log$/.test(entry.name)) {
-      logs += Math.min(stats.size, taken)
-      ahead += Math.max(0, taken - stats.size)
-    }
+    if (/^\d+\.log$/.test(entry.name)) logs += Math.min(stats.size, taken)
+    ahead += Math.max(0, taken - Math.ceil(stats.size / pageBytes) * pageBytes)
   }
   return { all, tables, blobs, logs, ahead }
 }

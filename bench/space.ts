@@ -145,7 +145,7 @@ async function main(): Promise<void> {
       ['tables of the store', end.tables / 2 ** 20],
       ['large blocks beside them', end.blobs / 2 ** 20],
       ['written in its logs', end.logs / 2 ** 20],
-      ['set aside for its logs', end.ahead / 2 ** 20],
+      ['set aside for what grows', end.ahead / 2 ** 20],
       ['other files', (end.all - end.tables - end.blobs - end.logs - end.ahead) / 2 ** 20],
       ...[...stored].map(([name, bytes]) => [`stored: ${name}`, bytes / 2 ** 20]),
       [`entries of ${runs.length} runs`, runBytes / 2 ** 20],

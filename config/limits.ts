@@ -75,6 +75,9 @@ export const resultsPerWriterMax = 100_000
 /** Deleted bytes that wait for the store to be compacted, and how long. */
 export const reclaimBytes: number = 16 * 1024 * 1024
 export const reclaimMs = 30_000
+/** They must be this part of what the store holds, since all of it is written anew: at once, and after that time. */
+export const reclaimShare = 0.4
+export const reclaimLateShare = 0.1
 /** Requests of deleted generations that are remembered, so that one that is sent again is found: 40 B each. */
 export const deletedRequestsMax = 4096
 /** Deleted generations of one outbox that are remembered; each stands for up to rotateBytes of writes. */

@@ -134,7 +134,10 @@ declare module 'hypercore-storage' {
     readonly db: {
       ready(): Promise<void>
       flush(): Promise<void>
+      /** Compacts to the end of the store when `end` is bytes, whatever they are (measured). */
       compactRange(start: Uint8Array, end: Uint8Array): Promise<void>
+      /** Bytes in tables. */
+      approximateSize(start: Uint8Array, end: Uint8Array): Promise<number>
       iterator(
         range: Record<string, never>,
         options: { capacity: number }

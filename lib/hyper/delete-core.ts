@@ -9,7 +9,7 @@ import type Corestore from 'corestore'
 import type Hypercore from 'hypercore'
 import type HypercoreStorage from 'hypercore-storage'
 import keys from 'hypercore-storage/lib/keys.js'
-import { reclaimBytes, reclaimMs } from '../../config/limits.ts'
+import { reclaimBytes, reclaimLateShare, reclaimMs, reclaimShare } from '../../config/limits.ts'
 import { KVSwarmError } from '../errors.ts'
 
 /**
@@ -64,7 +64,12 @@ interface Deleted {
   readonly bytes: number
 }
 
-/** Gives the space of deleted cores back to the file system, a few at a time, in the background. */
+/**
+ * Gives the space of deleted cores back to the file system, many at a time, in the background.
+ *
+ * What is not deleted is written anew with it, all of the store in the end: so it waits until what was deleted is a
+ * share of that, and does it once for all that was deleted.
+ */
 export class Reclaimer {
   readonly #storage: HypercoreStorage
   readonly #failed: (error: unknown) => void
@@ -81,10 +86,8 @@ export class Reclaimer {
   add(dataPointer: number, bytes: number): void {
     if (this.#closed) return
     this.#deleted.push({ dataPointer, bytes })
-    let waiting = 0
-    for (const one of this.#deleted) waiting += one.bytes
-    if (waiting >= reclaimBytes) return this.#start()
-    this.#timer ??= setTimeout(() => this.#start(), reclaimMs).unref()
+    if (this.#bytes >= reclaimBytes) this.#start(reclaimShare)
+    else this.#wait()
   }
 
   /** Begins no more, and resolves when what is under way has ended. */
@@ -94,29 +97,42 @@ export class Reclaimer {
     await this.#running
   }
 
-  #start(): void {
-    this.#stopTimer()
-    this.#running ??= this.#run()
+  get #bytes(): number {
+    let sum = 0
+    for (const { bytes } of this.#deleted) sum += bytes
+    return sum
   }
 
-  async #run(): Promise<void> {
+  #wait(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null
+      this.#start(reclaimLateShare)
+    }, reclaimMs).unref()
+  }
+
+  #start(share: number): void {
+    if (this.#running) return
+    this.#running = this.#run(share).finally(() => {
+      this.#running = null
+      if (this.#deleted.length > 0 && !this.#closed) this.#wait()
+      else this.#stopTimer()
+    })
+  }
+
+  /** @param share of what the store holds that must have been deleted */
+  async #run(share: number): Promise<void> {
     try {
-      while (this.#deleted.length > 0 && !this.#closed) {
-        const deleted = this.#deleted
-        this.#deleted = []
-        const { db } = this.#storage
-        // What was deleted lies in the memory table and the log until then.
-        await db.flush()
-        for (const { dataPointer } of deleted) {
-          if (this.#closed) return
-          const from = Buffer.from(keys.core.data(dataPointer))
-          await db.compactRange(from, Buffer.from(keys.core.data(dataPointer + 1)))
-        }
-      }
+      const { db } = this.#storage
+      const stored = await db.approximateSize(Buffer.from([0]), Buffer.from([0xff]))
+      if (this.#bytes < share * stored || this.#closed) return
+      const pointers = this.#deleted.map(({ dataPointer }) => dataPointer)
+      this.#deleted = []
+      // What was deleted lies in the memory table and the log until then.
+      await db.flush()
+      const from = Buffer.from(keys.core.data(Math.min(...pointers)))
+      await db.compactRange(from, Buffer.from(keys.core.data(Math.max(...pointers) + 1)))
     } catch (error) {
       this.#failed(error)
-    } finally {
-      this.#running = null
     }
   }
 
