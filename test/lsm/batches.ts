@@ -25,7 +25,7 @@ export function lastTold(text: string): number {
 export function batchOf(seed: number, number: number): IndexChange[] {
   const random = randomOf(seed + number)
   const changes: IndexChange[] = [{ key: numberKey, value: Buffer.from(String(number)) }]
-  for (let left = random.int(1, 12); left > 0; left--) {
+  for (let left = random.int(1, 30); left > 0; left--) {
     const key = Buffer.from(`key ${random.int(0, 149)}`)
     const length = random.chance(0.1) ? random.int(1025, 2500) : random.int(0, 100)
     const value = random.chance(0.25) ? null : Buffer.from(`${number} `.padEnd(length, 'v'))

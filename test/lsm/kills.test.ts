@@ -37,7 +37,7 @@ test(`${kills} kills`, async (t) => {
       const running = spawnSource(t, 'test/lsm/load.ts', [JSON.stringify(life)])
       // From the very start on, at times; mostly while it is under load.
       if (source.chance(0.9)) await running.line(0, 60_000).catch(() => {})
-      await sleep(source.int(0, 120))
+      await sleep(source.int(0, 250))
       running.kill('SIGKILL')
       const { signal, code } = await deadline(running.exit, 30_000, 'the end of the process')
       if (signal !== 'SIGKILL') {
@@ -53,5 +53,5 @@ test(`${kills} kills`, async (t) => {
   }
   await Promise.all(Array.from({ length: indexes }, (_, which) => killOften(which)))
   t.deepEqual(faults, [], 'what was told is there, whole, and no cores are left behind')
-  t.ok(Math.min(...told) > kills, `${told.join(' and ')} batches were told`)
+  t.ok(Math.min(...told) > kills / 4, `${told.join(' and ')} batches were told`)
 })

@@ -15,7 +15,7 @@ import { batchOf, lastTold, numberKey, stateAfter, textOf, type Life } from './b
 import { openOwn, type Opened } from './own.ts'
 
 const limits: Partial<IndexLimits> = {
-  journalEntriesMin: 25,
+  journalEntriesMin: 20,
   journalBytesMax: 16_384,
   upperRunsMax: 2,
   tidyEntriesMin: 10,
