@@ -3,7 +3,9 @@
  * all that there is. Nothing is written.
  */
 import { HyperIndexCores } from '../../lib/hyper/index-cores.ts'
+import { namesOf } from '../../lib/lsm/own-index.ts'
 import { FollowedIndex } from '../../lib/lsm/view.ts'
+import { decodeLayout } from '../../lib/wire/index-state.ts'
 import type { HyperLog } from '../../lib/hyper/log.ts'
 import { Store } from '../../lib/hyper/store.ts'
 import type { LogName, NodeId, Position } from '../../lib/types.ts'
@@ -82,10 +84,19 @@ export class Disk {
     return { held: held ?? 0, applied: cursor === null ? null : decodeCursor(cursor) }
   }
 
-  /** Bytes of this storage node's index log. */
+  /** Bytes of the cores that this storage node's index consists of. */
   async indexBytes(generation: number): Promise<number> {
-    const name: LogName = { kind: 'index', node: this.#store.nodeId }
-    return (await this.#use(name, generation, async (log) => await log.bytesFrom(0))) ?? 0
+    const { nodeId } = this.#store
+    const bytes = await this.#use({ kind: 'index', node: nodeId }, generation, async (log) => {
+      const newest = await log.get(log.length - 1, { wait: false })
+      if (newest === null) throw new Error('the newest state of the index is not here')
+      const cores = new HyperIndexCores(this.#store, nodeId, generation)
+      for (const name of namesOf(decodeLayout(newest))) await cores.open(name)
+      const sum = cores.logs.reduce((all, core) => all + core.bytes, log.bytes)
+      await cores.close()
+      return sum
+    })
+    return bytes ?? 0
   }
 
   /** One generation of a log; null when it is not on this disk. */
