@@ -25,13 +25,20 @@ export class MemoryDisk {
   readonly cores: Map<string, { readonly name: CoreName; readonly blocks: Uint8Array[] }> =
     new Map()
   readonly builds: Map<string, Uint8Array[]> = new Map()
+  /** Bytes that were ever written to journals, and to runs. */
+  journalBytes = 0
+  runBytes = 0
+}
+
+function bytesOf(blocks: readonly Uint8Array[]): number {
+  return blocks.reduce((sum, { length }) => sum + length, 0)
 }
 
 export type Effect =
   'begin' | 'append' | 'anchor' | 'note' | 'build' | 'finish' | 'delete' | 'delete build'
 
 const node = 'a'.repeat(64)
-const effectsMax = 20_000
+const effectsMax = 200_000
 
 /** A new one each time: who waits for one promise is held by it. */
 const never = (): Promise<never> => new Promise(() => {})
@@ -280,6 +287,7 @@ class MemoryRun implements RunFile {
 
   async append(blocks: readonly Uint8Array[]): Promise<void> {
     await this.#cores.change('build', () => {
+      this.#cores.disk.runBytes += bytesOf(blocks)
       this.#blocks.push(...blocks)
     })
   }
@@ -344,11 +352,14 @@ class MemoryLog implements Log {
   }
 
   get bytes(): number {
-    return this.#blocks.reduce((sum, { length }) => sum + length, 0)
+    return bytesOf(this.#blocks)
   }
 
   async append(blocks: readonly Uint8Array[]): Promise<number> {
-    return await this.#cores.change(this.#kind, () => this.#blocks.push(...blocks))
+    return await this.#cores.change(this.#kind, () => {
+      if (this.#kind === 'append') this.#cores.disk.journalBytes += bytesOf(blocks)
+      return this.#blocks.push(...blocks)
+    })
   }
 
   has(block: number): boolean {
@@ -364,7 +375,7 @@ class MemoryLog implements Log {
   }
 
   bytesFrom(block: number): Promise<number> {
-    return Promise.resolve(this.#blocks.slice(block).reduce((sum, { length }) => sum + length, 0))
+    return Promise.resolve(bytesOf(this.#blocks.slice(block)))
   }
 
   note(): Promise<Uint8Array | null> {

@@ -368,6 +368,8 @@ export class ModelRun {
     await this.#reopen()
     this.#look()
     await this.#own.close()
+    // Within the bounds of the format, all of them: else no start and no reader would take them.
+    for (const block of this.#disk.anchor) decodeLayout(block)
   }
 
   /** What the run has come to. */
