@@ -23,13 +23,20 @@ import { openOwn } from './own.ts'
 const batches = 150
 const hangMs = 20_000
 
-test('a reader beside a writer that merges and deletes', async (t) => {
+test('a reader beside a writer that merges and deletes', (t) => follow(t, 50, 0))
+
+test('a far reader of an index that deletes at once what it has replaced', (t) => follow(t, 0, 30))
+
+/** @param delayMs of the wire, each way */
+async function follow(t: test.Test, graceMs: number, delayMs: number): Promise<void> {
   const { seed } = random(t)
-  const { toB: toReader, toA: toOwner } = await pair(t, new MemoryHub())
+  const hub = new MemoryHub()
+  const { a, b, toB: toReader, toA: toOwner } = await pair(t, hub)
+  hub.delay(a.id, b.id, delayMs)
   const own = await openOwn(tmpdir(t), 1, {
     journalEntriesMin: 60,
     upperRunsMax: 2,
-    graceMs: 50,
+    graceMs,
     historyMs: 0,
     historyBytesMin: 0
   })
@@ -124,4 +131,4 @@ test('a reader beside a writer that merges and deletes', async (t) => {
   }
   const clean = await until(async () => (await lying()).length === 0).catch(lying)
   t.equal(clean, true, 'what was replaced is deleted here')
-})
+}
