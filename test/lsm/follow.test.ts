@@ -106,7 +106,8 @@ async function follow(t: test.Test, graceMs: number, delayMs: number): Promise<v
     reads.gets++
   }
   const read = async (one: () => Promise<void>, what: string): Promise<void> => {
-    while (number < batches) {
+    for (;;) {
+      if (number >= batches) return
       await timed(what, one)
       // What is in memory is read without a turn of the event loop.
       await setImmediate()

@@ -35,6 +35,7 @@ export class ModelRun {
   readonly #largeShare: number
   readonly #deleteShare: number
   readonly #crashes: boolean
+  readonly #isPlain: boolean
   #cores: MemoryCores
   #index: OwnIndex | null = null
   #failure: unknown = null
@@ -63,6 +64,7 @@ export class ModelRun {
     this.#largeShare = random.pick([0, 0, 0.05, 0.4])
     this.#deleteShare = random.pick([0, 0.2, 0.6])
     this.#crashes = random.chance(0.6)
+    this.#isPlain = random.chance(0.15)
     this.#cores = new MemoryCores(this.#disk, random)
   }
 
@@ -231,11 +233,12 @@ export class ModelRun {
     return Array.from({ length: size }, () => {
       const key = random.pick(this.#keys)
       if (random.chance(this.#deleteShare)) return { key, value: null }
+      // The same entries again and again: the same runs come again.
+      if (this.#isPlain) return { key, value: Buffer.of(1) }
       const length = random.chance(this.#largeShare)
         ? random.int(1025, 3000)
         : random.pick([0, 3, 20, 120, 1024])
       const value = Buffer.alloc(length, random.int(0, 255))
-      // Some values come again and again, so that equal runs do.
       if (length >= 20) value.writeUInt32LE(++this.#counter)
       return { key, value }
     })
