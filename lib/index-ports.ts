@@ -65,6 +65,8 @@ export interface OwnIndexCores extends IndexCores {
    * @param about told of its name just before it comes to be
    */
   build(name: string, about: (run: CoreName) => Promise<void>): Promise<RunFile>
+  /** True when something was being written under this name. */
+  hasBuild(name: string): Promise<boolean>
   /** Deletes what was being written under this name. */
   deleteBuild(name: string): Promise<void>
   /** These cores others may ask for, and no others. */

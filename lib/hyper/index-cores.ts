@@ -217,6 +217,10 @@ export class HyperIndexCores implements OwnIndexCores {
     }
   }
 
+  hasBuild(name: string): Promise<boolean> {
+    return this.#store.hasBuild(this.generation, name)
+  }
+
   async deleteBuild(name: string): Promise<void> {
     await this.#store.deleteBuild(this.generation, name)
   }

@@ -437,6 +437,13 @@ export class Store implements OwnLogs {
     })
   }
 
+  /** True when something was being written under this name, and is a run of its own still. */
+  async hasBuild(index: number, name: string): Promise<boolean> {
+    const key = Hypercore.key(signedManifest(this.keyPair.publicKey, buildNamespace(index, name)))
+    const auth = await this.#corestore.storage.getAuth(Hypercore.discoveryKey(key))
+    return auth !== null && Buffer.compare(auth.key, key) === 0
+  }
+
   /** Deletes what was being written under this name. */
   async deleteBuild(index: number, name: string): Promise<void> {
     const manifest = signedManifest(this.keyPair.publicKey, buildNamespace(index, name))

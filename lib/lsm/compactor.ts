@@ -7,17 +7,23 @@
  * - What it makes depends on the entries alone: who has the journals can make the same runs.
  */
 import { indexSliceMs, indexTopBytesMax } from '../../config/limits.ts'
-import type { CoreName, OwnIndexCores } from '../index-ports.ts'
-import { assert } from '../assert.ts'
-import { decodeEntries, kindOf, type Entries, type StoredValue } from '../wire/index-blocks.ts'
+import type { CoreName, OwnIndexCores, RunFile } from '../index-ports.ts'
+import {
+  decodeEntries,
+  kindOf,
+  lastNotAbove,
+  type Entries,
+  type StoredValue
+} from '../wire/index-blocks.ts'
+import type { KeyText } from '../wire/index-bytes.ts'
 import type { RunState } from '../wire/index-state.ts'
 import { RunBuilder } from './builder.ts'
 import { mergeParts } from './merge.ts'
 
 /** What a run is made of. */
 export interface Ingredients {
-  /** In the order of their age, the newest first. */
-  readonly parts: readonly AsyncGenerator<Entries>[]
+  /** What comes behind a key (null: everything), in the order of their age, the newest first. */
+  readonly parts: (after: KeyText | null) => readonly AsyncGenerator<Entries>[]
   /** Entries of all of them: how much work it is. */
   readonly entries: number
   /** Nothing older is left that a deletion would have to hide. */
@@ -29,6 +35,8 @@ export interface Made {
   readonly run: RunState | null
   /** Bytes of large values that belong to no entry any more, by journal. */
   readonly dead: ReadonlyMap<number, number>
+  /** It was begun before the last start: of what was done then, `dead` knows nothing. */
+  readonly resumed: boolean
 }
 
 /** How far a piece of work has come. */
@@ -81,8 +89,8 @@ export class Pace {
 const appendBlocks = 128
 
 /**
- * Writes a run. Resolves when it is durable.
- * @param name of what is being written; one at a time has it
+ * Writes a run, or goes on with it where an earlier session ended. Resolves when it is durable.
+ * @param name of what is being written; it stands for these ingredients, or what lies under it is deleted before
  * @param about told of the run's name just before it comes to be
  * @throws IO_ERROR, CLOSED, DATADIR_DAMAGED
  */
@@ -100,11 +108,19 @@ export async function makeRun(
     if (value === null || value instanceof Uint8Array) return
     dead.set(value.journal, (dead.get(value.journal) ?? 0) + value.length)
   }
-  await cores.deleteBuild(name)
-  const file = await cores.build(name, about)
-  const builder = new RunBuilder(0)
+  let file = await cores.build(name, about)
+  let begun = await readBegun(file)
+  if (begun === null) {
+    // Its fences are there already: it was about to be finished.
+    await file.leave()
+    await cores.deleteBuild(name)
+    file = await cores.build(name, about)
+    begun = { builder: new RunBuilder(0), last: null }
+  }
+  const { builder, last } = begun
+  progress.done += builder.entries
   let waiting: Uint8Array[] = []
-  const merged = mergeParts(parts, false, dropped)
+  const merged = mergeParts(parts(last), false, dropped)
   try {
     for await (const { keys, values } of merged) {
       for (const [at, key] of keys.entries()) {
@@ -122,13 +138,13 @@ export async function makeRun(
     if (builder.entries === 0) {
       await file.leave()
       await cores.deleteBuild(name)
-      return { run: null, dead }
+      return { run: null, dead, resumed: last !== null }
     }
     const { top, entries, bytes } = builder.finish()
     await file.append([...waiting, ...builder.take()])
     const { hash, length } = await file.finish()
     const told = top.length <= indexTopBytesMax ? top : new Uint8Array(0)
-    return { run: { hash, length, entries, bytes, top: told }, dead }
+    return { run: { hash, length, entries, bytes, top: told }, dead, resumed: last !== null }
   } catch (error) {
     await file.leave().catch(() => {})
     throw error
@@ -137,20 +153,68 @@ export async function makeRun(
   }
 }
 
-/** The entries of a run of ours, from the disk, past the cache of blocks that reads use. */
-export async function* entriesOf(
-  cores: Pick<OwnIndexCores, 'blocks'>,
-  { hash, length }: RunState
-): AsyncGenerator<Entries> {
-  let keys = 0
-  for await (const block of cores.blocks({ kind: 'run', hash, length }, 0, length)) {
-    // The fences come behind.
-    if (block[0] === kindOf.fence) break
-    const entries = decodeEntries(block)
-    keys += entries.keys.length
-    yield entries
+/** A builder as it was when what is in the file was made. Null: it has got to the fences. */
+async function readBegun(
+  file: RunFile
+): Promise<{ builder: RunBuilder; last: KeyText | null } | null> {
+  const builder = new RunBuilder(0)
+  let last: KeyText | null = null
+  for (let at = 0; at < file.length; at++) {
+    const block = await file.get(at)
+    if (block[0] === kindOf.fence) return null
+    const { keys, values } = decodeEntries(block)
+    for (const [place, key] of keys.entries()) builder.add(key, values[place] as StoredValue)
+    last = keys.at(-1) ?? last
   }
-  assert(keys > 0, 'a run with entries')
+  // What comes next begins a block, as it did.
+  builder.end()
+  builder.take()
+  return { builder, last }
+}
+
+/**
+ * The entries of a run of ours, from the disk, past the cache of blocks that reads use.
+ * @param after from behind this key on; null: all
+ */
+export async function* entriesOf(
+  cores: Pick<OwnIndexCores, 'blocks' | 'open'>,
+  { hash, length }: RunState,
+  after: KeyText | null = null
+): AsyncGenerator<Entries> {
+  const name: CoreName = { kind: 'run', hash, length }
+  const from = after === null ? 0 : await firstBlockAfter(cores, name, length, after)
+  for await (const block of cores.blocks(name, from, length)) {
+    // The fences come behind.
+    if (block[0] === kindOf.fence) return
+    const { keys, values } = decodeEntries(block)
+    const skip = after === null ? 0 : lastNotAbove(keys, after) + 1
+    if (skip < keys.length) yield { keys: keys.slice(skip), values: values.slice(skip) }
+  }
+}
+
+/** The last block of entries that begins at or before a key, or the first one. */
+async function firstBlockAfter(
+  cores: Pick<OwnIndexCores, 'open'>,
+  name: CoreName,
+  length: number,
+  key: KeyText
+): Promise<number> {
+  const core = await cores.open(name)
+  try {
+    let low = 0
+    let high = length
+    while (low + 1 < high) {
+      const middle = (low + high) >>> 1
+      const block = await core.get(middle, { wait: false })
+      const isBefore =
+        block?.[0] === kindOf.entries && (decodeEntries(block).keys[0] as KeyText) <= key
+      if (isBefore) low = middle
+      else high = middle
+    }
+    return low
+  } finally {
+    core.release()
+  }
 }
 
 /** The entries of sources in memory. */

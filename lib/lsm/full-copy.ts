@@ -202,12 +202,12 @@ export class FullCopy {
       if (!journal || !length) return null
       const entries = await this.#entriesOfJournal(journal.number, length)
       const isWhole = before.runs.length === 0
-      return { parts: [entriesIn(entries)], entries: entries.keys.length, isWhole }
+      return { parts: () => [entriesIn(entries)], entries: entries.keys.length, isWhole }
     }
     if (layout.event !== 'merged') return null
     const inputs = before.runs.filter((run) => !layout.runs.some((one) => sameRun(one, run)))
     const entries = inputs.reduce((sum, run) => sum + run.entries, 0)
-    return { parts: inputs.map((run) => entriesOf(this.#cores, run)), entries, isWhole: true }
+    return { parts: () => inputs.map((run) => entriesOf(this.#cores, run)), entries, isWhole: true }
   }
 
   async #entriesOfJournal(number: number, length: number): Promise<Entries> {
@@ -237,6 +237,7 @@ export class FullCopy {
 
   /** False: it came out as another run than its node's. */
   async #make(ingredients: Ingredients, expected: RunState): Promise<boolean> {
+    await this.#cores.deleteBuild('copy')
     const made = await makeRun(
       this.#cores,
       'copy',

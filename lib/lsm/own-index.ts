@@ -9,6 +9,7 @@
  * - A head counts the blocks of all journals. So the head rises with each batch, and not with what happens in between.
  * - Who writes is held to the pace at which journals become runs and runs are merged: there is no long stop.
  */
+import { createHash } from 'node:crypto'
 import {
   indexDeadShare,
   indexFlushesPerMerge,
@@ -53,6 +54,8 @@ export class OwnIndex implements Index {
   readonly #environment: OwnIndexEnvironment
   readonly #limits: IndexLimits
   #layout: IndexLayout
+  /** What it consists of in a moment: it is being written. */
+  #next: IndexLayout | null = null
   #scope: LayoutScope
   #version: Version
   /** Oldest first; the last one grows. */
@@ -64,7 +67,11 @@ export class OwnIndex implements Index {
   #changing: Promise<unknown> = Promise.resolve()
   /** Journals become runs in one lane, everything else is done in the other: neither waits for the other. */
   readonly #lanes: Record<Lane, Promise<void> | null> = { flush: null, merge: null }
-  readonly #pace = new Pace()
+  readonly #paces: Record<Lane, Pace> = { flush: new Pace(), merge: new Pace() }
+  /** The runs of a merge that an earlier session has begun. */
+  #unfinished: readonly RunState[] | null = null
+  /** A merge over two sessions does not know all large values that died by it. */
+  #miscounted = false
   #flushing: Progress | null = null
   /** `from`: where in the row of journals it began. */
   #merging: { readonly progress: Progress; readonly from: number } | null = null
@@ -105,7 +112,7 @@ export class OwnIndex implements Index {
     this.#readOnly = !this.isWhole
     this.#scope = this.#newScope(layout)
     this.#version = this.#newVersion()
-    if (!this.#readOnly) this.#offer(namesOf(layout), [])
+    if (!this.#readOnly) this.#offer()
   }
 
   /**
@@ -206,7 +213,7 @@ export class OwnIndex implements Index {
     if (this.#closed) return
     this.#closed = true
     if (this.#timer) clearTimeout(this.#timer)
-    this.#pace.hurry(true)
+    this.#hurry(true)
     this.#wake()
     await this.#writing.catch(() => {})
     await this.#worked()
@@ -284,12 +291,14 @@ export class OwnIndex implements Index {
         const named = new Set(namesOf(layout).map(coreKey))
         const left = namesOf(before).filter((name) => !named.has(coreKey(name)))
         // Who hears of a core asks for it at once.
-        this.#offer(namesOf(layout), left)
+        this.#next = layout
+        this.#offer()
         // Before nothing names them any more: a crash must not leave them for ever.
         this.#leaving = left
         await this.#note()
         await this.#anchor.append([encodeLayout(layout)])
         this.#layout = layout
+        this.#next = null
         done()
         for (const name of namesOf(layout)) this.#coming.delete(coreKey(name))
         const at = performance.now() + this.#limits.graceMs
@@ -310,9 +319,17 @@ export class OwnIndex implements Index {
     return changing
   }
 
-  #offer(names: readonly CoreName[], left: readonly CoreName[]): void {
+  /**
+   * Others may ask for what the index consists of, for what it is about to consist of, and for what it has left behind
+   * a moment ago. One that asks too early, or for what was taken back, does not ask again.
+   */
+  #offer(): void {
     const replaced = [...this.#replaced.values()].filter(({ isGoing }) => !isGoing)
-    this.#cores.offer([...names, ...left, ...replaced.map(({ name }) => name)])
+    this.#cores.offer([
+      ...namesOf(this.#layout),
+      ...(this.#next === null ? [] : namesOf(this.#next)),
+      ...replaced.map(({ name }) => name)
+    ])
   }
 
   #newScope(layout: IndexLayout): LayoutScope {
@@ -353,16 +370,20 @@ export class OwnIndex implements Index {
       return progress.share < Math.min(1, (number + filled - from) / indexFlushesPerMerge)
     }
     if (!isDue()) return
-    this.#pace.hurry(true)
+    this.#hurry(true)
     try {
       while (isDue()) {
         this.#kick()
         await new Promise<void>((resolve) => this.#waiters.push(resolve))
       }
     } finally {
-      this.#pace.hurry(false)
+      this.#hurry(false)
     }
     this.#usable()
+  }
+
+  #hurry(hurried: boolean): void {
+    for (const pace of Object.values(this.#paces)) pace.hurry(hurried)
   }
 
   /** Which part of a journal is full, with so many entries more. */
@@ -381,7 +402,8 @@ export class OwnIndex implements Index {
   }
 
   async #worked(): Promise<void> {
-    await Promise.all([this.#lanes.flush, this.#lanes.merge])
+    // One may have begun the other.
+    while (this.#isWorking) await Promise.all([this.#lanes.flush, this.#lanes.merge])
   }
 
   #kick(): void {
@@ -417,6 +439,9 @@ export class OwnIndex implements Index {
     // A full disk: what is there can be read, and what waits in journals waits there.
     if (this.#environment.hasRoom?.() === false) return null
     if (lane === 'flush') return this.#journals.length > 1 ? () => this.#flush() : null
+    const unfinished = this.#unfinished
+    if (unfinished) return () => this.#merge(unfinished)
+    if (this.#miscounted) return () => this.#count()
     const { runs } = this.#layout
     const base = runs.at(-1)
     const upper = runs.slice(0, -1)
@@ -428,7 +453,7 @@ export class OwnIndex implements Index {
       return () => this.#merge()
     }
     const dead = this.#layout.kept.find(
-      ({ bytes, dead: deadBytes }) => deadBytes < bytes && deadBytes >= indexDeadShare * bytes
+      ({ bytes, dead: deadBytes }) => bytes > 0 && deadBytes >= indexDeadShare * bytes
     )
     return dead ? () => this.#empty(dead.number) : null
   }
@@ -439,16 +464,17 @@ export class OwnIndex implements Index {
     const progress = new Progress(journal.entries)
     this.#flushing = progress
     const { runs } = this.#layout
+    await this.#cores.deleteBuild('flush')
     const made = await makeRun(
       this.#cores,
       'flush',
       {
-        parts: journal.sources.map((source) => entriesIn(source)),
+        parts: () => journal.sources.map((source) => entriesIn(source)),
         entries: journal.entries,
         isWhole: runs.length === 0
       },
       progress,
-      () => this.#turn(),
+      () => this.#turn('flush'),
       (run) => this.#comes(run)
     )
     const { number, base, length } = journal
@@ -473,26 +499,27 @@ export class OwnIndex implements Index {
     await journal.close()
   }
 
-  /** All runs become one. */
-  async #merge(): Promise<void> {
-    const { runs } = this.#layout
+  /** All runs become one. @param runs all that there are, or were when it was begun */
+  async #merge(runs: readonly RunState[] = this.#layout.runs): Promise<void> {
     const from = this.#active.number + this.#filled(0)
     const merging = { progress: new Progress(entriesOfRuns(runs)), from }
     this.#merging = merging
     try {
       const made = await makeRun(
         this.#cores,
-        'merge',
+        mergeName(runs),
         {
-          parts: runs.map((run) => entriesOf(this.#cores, run)),
+          parts: (after) => runs.map((run) => entriesOf(this.#cores, run, after)),
           entries: merging.progress.total,
           isWhole: true
         },
         merging.progress,
-        () => this.#turn(),
+        () => this.#turn('merge'),
         (run) => this.#comes(run)
       )
       await this.#change((layout) => this.#merged(layout, runs, made))
+      this.#unfinished = null
+      this.#miscounted ||= made.resumed && this.#layout.kept.length > 0
     } finally {
       this.#merging = null
     }
@@ -528,12 +555,13 @@ export class OwnIndex implements Index {
   #trimmed(layout: IndexLayout): IndexLayout {
     let room = Math.max(this.#limits.historyBytesMin, this.#liveBytes() * indexHistoryShare)
     const since = performance.now() - this.#limits.historyMs
-    const kept = layout.kept.toReversed().filter(({ number, bytes, dead }) => {
+    const kept = layout.kept.toReversed().filter(({ number, bytes }) => {
       const history = this.#history.get(number)
       room -= history?.bytes ?? Infinity
       const isHistory = history !== undefined && history.at > since && room >= 0
       if (!isHistory) room = -1
-      if (isHistory || dead < bytes) return true
+      // One with large values goes when it was looked through: the count alone is not trusted with them.
+      if (isHistory || bytes > 0) return true
       this.#history.delete(number)
       return false
     })
@@ -547,7 +575,7 @@ export class OwnIndex implements Index {
       const length = this.#layout.kept.find((one) => one.number === number)?.length ?? 0
       for await (const group of emptied(core, number, length)) {
         await this.#write(() => this.#writeAgain(group))
-        await this.#turn()
+        await this.#turn('merge')
       }
     } finally {
       core.release()
@@ -558,6 +586,44 @@ export class OwnIndex implements Index {
       event: 'dropped',
       kept: layout.kept.filter((one) => one.number !== number)
     }))
+  }
+
+  /** Counts anew which large values of kept journals are dead. */
+  async #count(): Promise<void> {
+    const dead = new Map<number, number>()
+    for (const { number, length, bytes } of this.#layout.kept) {
+      if (bytes === 0) continue
+      const core = await this.#cores.open({ kind: 'journal', number })
+      let live = 0
+      try {
+        for await (const group of emptied(core, number, length)) {
+          const version = this.#version
+          version.retain()
+          try {
+            for (const { key, pointer } of group) {
+              if (await version.means(key, pointer)) live += pointer.length
+            }
+          } finally {
+            version.release()
+          }
+          await this.#turn('merge')
+        }
+      } finally {
+        core.release()
+      }
+      dead.set(number, bytes - live)
+    }
+    this.#miscounted = false
+    await this.#change((layout) =>
+      this.#trimmed({
+        ...layout,
+        event: 'dropped',
+        kept: layout.kept.map((one) => ({
+          ...one,
+          dead: Math.min(one.bytes, Math.max(one.dead, dead.get(one.number) ?? 0))
+        }))
+      })
+    )
   }
 
   /** As far as an entry still means that very value, between two batches. */
@@ -599,7 +665,13 @@ export class OwnIndex implements Index {
       // One behind the newest was begun and never named: it is the next one.
       if (number < this.#active.number) left.push({ kind: 'journal', number })
     }
-    for (const name of ['flush', 'merge']) await this.#cores.deleteBuild(name)
+    await this.#cores.deleteBuild('flush')
+    // A merge goes on where it was cut off; runs that came since are newer than its own.
+    const { runs } = this.#layout
+    for (let from = 0; from < runs.length - 1 && this.#unfinished === null; from++) {
+      const inputs = runs.slice(from)
+      if (await this.#cores.hasBuild(mergeName(inputs))) this.#unfinished = inputs
+    }
     for (const name of left) {
       const key = coreKey(name)
       if (!named.has(key) && !this.#replaced.has(key)) this.#goes(name)
@@ -607,10 +679,10 @@ export class OwnIndex implements Index {
   }
 
   /** Between two small pieces of work. @throws `stopped` at the end of the index */
-  async #turn(): Promise<void> {
+  async #turn(lane: Lane): Promise<void> {
     this.#wake()
-    await this.#pace.turn()
-    // Cut off: it is begun anew at the next start.
+    await this.#paces[lane].turn()
+    // Cut off: at the next start a merge goes on from here, anything else is begun anew.
     if (this.#closed) throw stopped
   }
 
@@ -632,7 +704,7 @@ export class OwnIndex implements Index {
       }
       bytes -= one.bytes
       this.#goes(one.name)
-      this.#offer(namesOf(this.#layout), [])
+      this.#offer()
     }
     if (this.#timer) clearTimeout(this.#timer)
     this.#timer = null
@@ -725,6 +797,13 @@ interface Replaced {
 
 type Lane = 'flush' | 'merge'
 type Task = () => Promise<void>
+
+/** The name under which runs are merged: of these alone. */
+function mergeName(runs: readonly RunState[]): string {
+  const digest = createHash('sha256')
+  for (const { hash } of runs) digest.update(hash)
+  return `merge ${digest.digest('hex').slice(0, 16)}`
+}
 
 /** Ends a piece of work at the end of the index. */
 const stopped: Error = new Error('the index is closed')

@@ -15,6 +15,8 @@ import {
   type RunFile
 } from '../../lib/index-ports.ts'
 import type { Log, ReadOptions } from '../../lib/ports.ts'
+import { namesOf } from '../../lib/lsm/own-index.ts'
+import { decodeLayout } from '../../lib/wire/index-state.ts'
 import type { LogName } from '../../lib/types.ts'
 import type { Random } from '../helpers/random.ts'
 
@@ -65,6 +67,7 @@ export class MemoryCores implements OwnIndexCores {
   readonly #deleting = new Map<string, Promise<void>>()
   readonly #unfinished = new Set<MemoryRun>()
   #notes: Promise<void> = Promise.resolve()
+  #offered: ReadonlySet<string> = new Set()
 
   constructor(disk: MemoryDisk, random: Random) {
     this.disk = disk
@@ -139,12 +142,28 @@ export class MemoryCores implements OwnIndexCores {
     return run
   }
 
+  async hasBuild(name: string): Promise<boolean> {
+    await this.#moment()
+    return this.disk.builds.has(name)
+  }
+
   async deleteBuild(name: string): Promise<void> {
     await this.change('delete build', () => this.disk.builds.delete(name))
   }
 
   offer(names: readonly CoreName[]): void {
+    this.#offered = new Set(names.map(coreKey))
     for (const name of names) this.#doomed.delete(coreKey(name))
+  }
+
+  /** Who reads a new state asks for its cores at once, and once. */
+  mustOffer(states: readonly Uint8Array[]): void {
+    for (const name of namesOf(decodeLayout(states.at(-1) as Uint8Array))) {
+      const isFirst = this.disk.anchor.length === 0
+      if (!isFirst && !this.#offered.has(coreKey(name))) {
+        throw new Error(`${coreKey(name)} is told of, and not offered`)
+      }
+    }
   }
 
   /** A core that is about to be made is not deleted any more, and one that is being deleted has gone. */
@@ -358,6 +377,7 @@ class MemoryLog implements Log {
   async append(blocks: readonly Uint8Array[]): Promise<number> {
     return await this.#cores.change(this.#kind, () => {
       if (this.#kind === 'append') this.#cores.disk.journalBytes += bytesOf(blocks)
+      else this.#cores.mustOffer(blocks)
       return this.#blocks.push(...blocks)
     })
   }

@@ -5,6 +5,13 @@
 import Hypercore from 'hypercore'
 import test from 'tape'
 import { tmpdir } from '../helpers/tmp.ts'
+import {
+  entriesIn,
+  makeRun,
+  Progress,
+  type Ingredients,
+  type Made
+} from '../../lib/lsm/compactor.ts'
 import { openOwn, type Opened } from './own.ts'
 
 const change = (n: number): { key: Uint8Array; value: Uint8Array } => ({
@@ -55,3 +62,37 @@ for (const named of [true, false]) {
     await second.close()
   })
 }
+
+test('a run goes on where it was cut off, and comes out the same', async (t) => {
+  const opened = await openOwn(tmpdir(t))
+  const { cores } = opened
+  const keys = Array.from({ length: 30_000 }, (_, n) => `key ${String(n).padStart(6, '0')}`)
+  const ingredients: Ingredients = {
+    parts: (after) => {
+      const some = after === null ? keys : keys.filter((key) => key > after)
+      return [entriesIn({ keys: some, values: some.map((key) => Buffer.from(`value of ${key}`)) })]
+    },
+    entries: keys.length,
+    isWhole: true
+  }
+  const about = (): Promise<void> => Promise.resolve()
+  const make = (name: string, turn: () => Promise<void>): Promise<Made> =>
+    makeRun(cores, name, ingredients, new Progress(keys.length), turn, about)
+  let turns = 0
+  const ends = new Error('cut off')
+  const cut = async (): Promise<void> => {
+    if (++turns % 50 === 0) throw ends
+    await Promise.resolve()
+  }
+  t.equal(await make('one', cut).catch((error: unknown) => error), ends)
+  t.ok(await cores.hasBuild('one'), 'what was done is there')
+  t.equal(await make('one', cut).catch((error: unknown) => error), ends, 'and again')
+  const resumed = await make('one', about)
+  t.ok(resumed.resumed)
+  t.notOk(await cores.hasBuild('one'))
+  const whole = await make('other', about)
+  t.notOk(whole.resumed)
+  t.deepEqual(resumed.run, whole.run, 'the same run')
+  t.equal(whole.run?.entries, keys.length)
+  await opened.close()
+})
