@@ -49,7 +49,7 @@ export class Version {
   readonly #scope: LayoutScope
   /** By journal, the newest source first; null: read from the journals' blocks. */
   readonly #memory: ReadonlyMap<number, readonly MemorySource[]> | null
-  #parts: Promise<readonly Part[]> | null = null
+  #parts: readonly Part[] | null = null
   #uses = 1
 
   /** @param scope is retained as long as the version is */
@@ -205,23 +205,10 @@ export class Version {
     await this.#opened(readingOf(options))
   }
 
+  /** Each read opens it by itself, in its own time; what they need of it is fetched once. */
   async #opened(reading: Reading): Promise<readonly Part[]> {
-    // Another read may have begun it, with less time: then this one tries by itself.
-    const begun = this.#parts
-    if (begun !== null) {
-      try {
-        return await begun
-      } catch {
-        if (this.#parts === begun) this.#parts = null
-      }
-    }
-    const opening = (this.#parts ??= this.#open(reading))
-    try {
-      return await opening
-    } catch (error) {
-      if (this.#parts === opening) this.#parts = null
-      throw error
-    }
+    this.#parts ??= await this.#open(reading)
+    return this.#parts
   }
 
   async #open(reading: Reading): Promise<readonly Part[]> {
