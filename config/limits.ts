@@ -74,9 +74,9 @@ export const storeBufferBytes: number = 16 * 1024 * 1024
 export const resultsPerWriterMax = 100_000
 /** Deleted bytes that wait for the store to be compacted, and how long. */
 export const reclaimBytes: number = 16 * 1024 * 1024
-export const reclaimMs = 30_000
+export const reclaimMs = 10_000
 /** They must be this part of what the store holds, since all of it is written anew: at once, and after that time. */
-export const reclaimShare = 0.4
+export const reclaimShare = 0.3
 export const reclaimLateShare = 0.1
 /** Requests of deleted generations that are remembered, so that one that is sent again is found: 40 B each. */
 export const deletedRequestsMax = 4096
@@ -235,8 +235,11 @@ export const indexForgetMax = 256
 /** Layouts of another's index that are followed, at once and a second: each may open a core. */
 export const indexLayoutsBurstMax = 128
 export const indexLayoutsPerSecondMax = 16
-/** Values above this have a block of their own, and are not merged. */
-export const indexValueInlineBytesMax = 1024
+/**
+ * Values above this have a block of their own, and are not merged: at 1,024 B they cost three times their size of log
+ * (measured).
+ */
+export const indexValueInlineBytesMax = 512
 /** Small steps before they are put under one directory, and sources of one size class before they are. */
 export const indexSmallStepsMax = 16
 export const indexFanOut = 8
@@ -279,5 +282,7 @@ export const indexFlushesPerMerge = 8
 export const indexLookBackBlocksMax = 256
 /** Who has read an index within this time gets what a read begins with as it comes. */
 export const indexReadingMs = 10_000
-/** Cores that were replaced go earlier when they have so many bytes, and more than the entries have. */
-export const indexReplacedBytesMin: number = 8 * 1024 * 1024
+/** When they hold more than this part of the live bytes, and so many, the oldest of them go after a second. */
+export const indexReplacedShare = 0.5
+export const indexReplacedBytesMin: number = 1024 * 1024
+export const indexGraceMinMs = 1_000
