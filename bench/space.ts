@@ -117,16 +117,19 @@ async function main(): Promise<void> {
   const row = (what: string, of: readonly Sample[], most: number): (string | number)[] => {
     const overs = of.map(({ disk }) => over(disk))
     const worst = quantile(overs, 1)
+    const worstWritten = quantile(
+      of.map(({ disk }) => written(disk)),
+      1
+    )
+    // What a log took of what was set aside for it is not there any more when it is gone.
+    const isReached = Math.max(worst, worstWritten) <= most
     return [
       what,
       quantile(overs, 0.5),
       worst,
-      quantile(
-        of.map(({ disk }) => written(disk)),
-        1
-      ),
+      worstWritten,
       `at most ${most}`,
-      worst <= most ? 'reached' : 'MISSED'
+      isReached ? 'reached' : 'MISSED'
     ]
   }
   table(
