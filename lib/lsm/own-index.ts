@@ -16,7 +16,9 @@ import {
   indexHistoryShare,
   indexJournalShare,
   indexJournalsMax,
+  indexGraceMinMs,
   indexReplacedBytesMin,
+  indexReplacedShare,
   indexRunsMax,
   indexTidyShare,
   indexUpperShare
@@ -693,13 +695,18 @@ export class OwnIndex implements Index {
     let next = this.#needsTidying() ? this.#written + this.#limits.quietMs : Infinity
     let bytes = 0
     for (const one of this.#replaced.values()) if (!one.isGoing) bytes += one.bytes
-    const bytesMax = Math.max(indexReplacedBytesMin, this.#liveBytes())
+    const bytesMax = Math.max(indexReplacedBytesMin, indexReplacedShare * this.#liveBytes())
+    const early = Math.max(0, this.#limits.graceMs - indexGraceMinMs)
+    for (const { at } of this.#history.values()) {
+      if (at + this.#limits.historyMs > now) next = Math.min(next, at + this.#limits.historyMs)
+    }
     // The oldest first.
     for (const [key, one] of this.#replaced) {
       // Who reads in an older state reads on in it, for as long as it takes.
       if (one.isGoing || [...this.#older.values()].some((keys) => keys.has(key))) continue
-      if (one.at > now && bytes <= bytesMax) {
-        next = Math.min(next, one.at)
+      const due = bytes <= bytesMax ? one.at : one.at - early
+      if (due > now) {
+        next = Math.min(next, due)
         continue
       }
       bytes -= one.bytes
