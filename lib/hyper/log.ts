@@ -173,7 +173,8 @@ export class HyperLog implements Log {
   async setNote(note: Uint8Array): Promise<void> {
     this.#open()
     try {
-      await this.core.setUserData(noteKey, note)
+      // Between two appends: the barrier of a write beside one would note the append's mark before its blocks.
+      await inTurn(this.core, () => this.core.setUserData(noteKey, note))
       await this.#barrier?.sync()
     } catch (error) {
       throw storageError(error, `writing to ${this.name.kind} log`)
@@ -320,7 +321,7 @@ function guard(log: HyperLog, barrier: Barrier<Mark>): void {
   const append = core.append.bind(core)
   core.append = (blocks) => {
     const list = Array.isArray(blocks) ? blocks : [blocks]
-    const next = guarded.tail.then(async () => {
+    return inTurn(core, async () => {
       const hashLength = core.length
       const hash =
         hashLength === 0
@@ -339,9 +340,16 @@ function guard(log: HyperLog, barrier: Barrier<Mark>): void {
         guarded.pending = undefined
       }
     })
-    guarded.tail = next.catch(() => {})
-    return next
   }
+}
+
+/** Runs a write of a log of ours behind those that were begun before. */
+function inTurn<T>(core: Hypercore, write: () => Promise<T>): Promise<T> {
+  const guarded = guardedCores.get(core.core)
+  if (!guarded) return write()
+  const next = guarded.tail.then(write)
+  guarded.tail = next.catch(() => {})
+  return next
 }
 
 /** What all sessions of one core share: its flush is patched once, however often it is opened. */

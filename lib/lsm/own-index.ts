@@ -670,9 +670,12 @@ export class OwnIndex implements Index {
     await this.#cores.deleteBuild('flush')
     // A merge goes on where it was cut off; runs that came since are newer than its own.
     const { runs } = this.#layout
-    for (let from = 0; from < runs.length - 1 && this.#unfinished === null; from++) {
+    for (let from = 0; from < runs.length; from++) {
       const inputs = runs.slice(from)
-      if (await this.#cores.hasBuild(mergeName(inputs))) this.#unfinished = inputs
+      const name = mergeName(inputs)
+      if (await this.#cores.hasBuild(name)) this.#unfinished ??= inputs
+      // Cut off in its last moment, the name alone is left.
+      else await this.#cores.deleteBuild(name)
     }
     for (const name of left) {
       const key = coreKey(name)
