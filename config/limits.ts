@@ -263,6 +263,7 @@ export const indexValuesAheadBytesMax: number = 4 * 1024 * 1024
 export const indexReplacedWaitMs = 700
 /** Work of an index in the background that is done at a time; then it rests as long. */
 export const indexSliceMs = 6
+export const indexRestMaxMs = 25
 /** An index that nobody has written to for so long is tidied up. */
 export const indexQuietMs = 5_000
 /** Then its journal becomes a run when it has this part of the entries, and runs are merged. */

@@ -6,7 +6,7 @@
  * - `progress` says how much of it is done, so that a writer can be held to the pace at which it is.
  * - What it makes depends on the entries alone: who has the journals can make the same runs.
  */
-import { indexSliceMs, indexTopBytesMax } from '../../config/limits.ts'
+import { indexRestMaxMs, indexSliceMs, indexTopBytesMax } from '../../config/limits.ts'
 import type { CoreName, OwnIndexCores, RunFile } from '../index-ports.ts'
 import {
   decodeEntries,
@@ -59,6 +59,11 @@ export class Pace {
   #hurried = false
   #wake: (() => void) | null = null
 
+  /** Work begins now; it rested before. */
+  begin(): void {
+    this.#worked = performance.now()
+  }
+
   /** Somebody waits: no rests for now. */
   hurry(hurried: boolean): void {
     this.#hurried = hurried
@@ -69,12 +74,14 @@ export class Pace {
   async turn(): Promise<void> {
     const worked = performance.now() - this.#worked
     if (worked < indexSliceMs) return
+    // A piece that took long by itself waited for the disk, most likely.
+    const rest = Math.min(worked, indexRestMaxMs)
     await new Promise<void>((resolve) => {
       if (this.#hurried) {
         setImmediate(resolve)
         return
       }
-      const timer = setTimeout(resolve, worked)
+      const timer = setTimeout(resolve, rest)
       this.#wake = () => {
         clearTimeout(timer)
         setImmediate(resolve)

@@ -238,6 +238,7 @@ export class FullCopy {
   /** False: it came out as another run than its node's. */
   async #make(ingredients: Ingredients, expected: RunState): Promise<boolean> {
     await this.#cores.deleteBuild('copy')
+    this.#pace.begin()
     const made = await makeRun(
       this.#cores,
       'copy',

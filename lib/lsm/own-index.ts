@@ -427,6 +427,7 @@ export class OwnIndex implements Index {
   async #work(lane: Lane, first: Task): Promise<void> {
     try {
       for (let task: Task | null = first; task; task = this.#nextTask(lane)) {
+        this.#paces[lane].begin()
         await task()
         this.#wake()
         if (this.#closed) return
