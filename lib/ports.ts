@@ -1,6 +1,6 @@
 /**
  * The outer world as small interfaces. Everything above lib/hyper/ talks to these; nothing outside
- * lib/hyper/ knows hypercore, corestore, hyperbee, hyperswarm or protomux.
+ * lib/hyper/ knows hypercore, corestore, hyperswarm or protomux.
  */
 import type { Entry, FlushResult, KeyPair, LogName, NodeId, Operation, Position } from './types.ts'
 
