@@ -368,6 +368,7 @@ export class KVSwarm extends EventEmitter<KVSwarmEvents> {
 
   /**
    * All entries that the selector names, ordered by key over all storage nodes, each node's from one snapshot.
+   * One that takes long, while a node's index is overwritten fast, goes on in a newer state of that node.
    * @throws as get(), while iterating
    */
   async *list(selector: ListSelector = {}, options?: ReadOptions): AsyncGenerator<KVEntry> {
