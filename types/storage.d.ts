@@ -79,8 +79,15 @@ declare module 'hypercore' {
     flush(): Promise<boolean>
     readonly length: number
     readonly byteLength: number
-    createTreeBatch(): { byteOffset(index: number): Promise<number> | number }
-    readonly storage: { readonly core: { corePointer: number; dataPointer: number } }
+    /** Of the tree over all blocks, from left to right. */
+    readonly roots: readonly { readonly index: number; readonly size: number }[]
+    readonly storage: {
+      readonly core: { corePointer: number; dataPointer: number }
+      read(): {
+        getTreeNode(index: number): Promise<{ readonly size: number } | null>
+        tryFlush(): void
+      }
+    }
   }
 }
 

@@ -8,7 +8,7 @@
  * - every append of ours goes through one queue per log, so that its high-water mark names the right length;
  * - nothing here calls clear().
  */
-import Hypercore from 'hypercore'
+import Hypercore, { type SessionState } from 'hypercore'
 import type { WaitOptions, Log } from '../ports.ts'
 import type { LogName } from '../types.ts'
 import { KVSwarmError, messageOf } from '../errors.ts'
@@ -159,7 +159,7 @@ export class HyperLog implements Log {
     const { state } = this.core.core
     if (block >= state.length) return 0
     try {
-      return state.byteLength - (await state.createTreeBatch().byteOffset(2 * block))
+      return state.byteLength - (await bytesBefore(state, block))
     } catch (error) {
       throw storageError(error, `reading the ${this.name.kind} log`)
     }
@@ -350,6 +350,41 @@ function inTurn<T>(core: Hypercore, write: () => Promise<T>): Promise<T> {
   const next = guarded.tail.then(write)
   guarded.tail = next.catch(() => {})
   return next
+}
+
+/**
+ * Bytes of the blocks before one, by the sizes in the tree over them. (hypercore's byteOffset() is not a number behind
+ * the first root of a tree that has several.)
+ */
+async function bytesBefore(state: SessionState, block: number): Promise<number> {
+  let bytes = 0
+  let first = 0
+  for (const root of state.roots) {
+    // The root over 2^n blocks from `first` on has the number 2 first + 2^n - 1.
+    let blocks = root.index - 2 * first + 1
+    if (block >= first + blocks) {
+      bytes += root.size
+      first += blocks
+      continue
+    }
+    while (blocks > 1 && block > first) {
+      blocks /= 2
+      if (block < first + blocks) continue
+      bytes += await sizeOf(state, 2 * first + blocks - 1)
+      first += blocks
+    }
+    return bytes
+  }
+  return bytes
+}
+
+async function sizeOf(state: SessionState, index: number): Promise<number> {
+  const read = state.storage.read()
+  const reading = read.getTreeNode(index)
+  read.tryFlush()
+  const node = await reading
+  if (node === null) throw new KVSwarmError('INTERNAL', `node ${index} of a log's tree is missing`)
+  return node.size
 }
 
 /** What all sessions of one core share: its flush is patched once, however often it is opened. */
