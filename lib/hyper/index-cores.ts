@@ -35,9 +35,11 @@ function giveBack(lease: CoreLease): void {
   lease.release()
 }
 
-/** Tells cores apart over the life of the process, for caches. */
+/**
+ * Tells cores apart over the life of the process, for caches: also those of one name in two stores, which may hold
+ * two versions of it (a copy, a backup).
+ */
 let ids = 0
-const idsByCore = new Map<string, number>()
 
 export class HyperIndexCores implements OwnIndexCores {
   readonly node: NodeId
@@ -46,6 +48,7 @@ export class HyperIndexCores implements OwnIndexCores {
   readonly #store: Store
   readonly #open = new Map<string, Open>()
   /** To be deleted when the leases on it are back; who waits for that is told. */
+  readonly #ids = new Map<string, number>()
   readonly #doomed = new Map<
     string,
     { readonly name: CoreName; readonly gone: Promise<void>; readonly tell: () => void }
@@ -329,7 +332,7 @@ export class HyperIndexCores implements OwnIndexCores {
     name: CoreName,
     before: Promise<void> = Promise.resolve()
   ): Promise<void> {
-    idsByCore.delete(this.#idName(key))
+    this.#ids.delete(key)
     const deleting = this.#track(before.then(() => this.#deleteAgain(name, deleteTriesMax)))
     const going = deleting.then(() => {
       this.#going.delete(key)
@@ -361,16 +364,11 @@ export class HyperIndexCores implements OwnIndexCores {
   }
 
   #idOf(key: string): number {
-    const name = this.#idName(key)
-    let id = idsByCore.get(name)
+    let id = this.#ids.get(key)
     if (id === undefined) {
       id = ++ids
-      idsByCore.set(name, id)
+      this.#ids.set(key, id)
     }
     return id
-  }
-
-  #idName(key: string): string {
-    return `${this.node} ${this.generation} ${key}`
   }
 }

@@ -111,21 +111,21 @@ export class Marks {
   }
 
   /**
-   * How far the store's logs were synced at least, read before the store opens; null: nothing is known, or the
-   * last session ended clean, and all of them were.
+   * How far the store's logs were synced at least, read before the store opens. 'nothing': no session has come to its
+   * first sync; null: the marks are damaged, or the last session ended clean, and all of it was.
    */
-  static async synced(path: string): Promise<SyncedLog | null> {
+  static async synced(path: string): Promise<SyncedLog | 'nothing' | null> {
     let bytes: Buffer
     try {
       bytes = await readFile(path)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'nothing'
       throw error
     }
     const header = bytes.length < slotBytes * 2 ? null : newest(bytes, 0)
     if (header === null || header[16] !== formatVersion || header[17] === 1) return null
     const number = Number(header.readBigUInt64BE(56))
-    return number === 0 ? null : { number, bytes: Number(header.readBigUInt64BE(64)) }
+    return number === 0 ? 'nothing' : { number, bytes: Number(header.readBigUInt64BE(64)) }
   }
 
   /** The mark of one generation, or null. */

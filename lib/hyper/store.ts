@@ -124,9 +124,13 @@ export class Store implements OwnLogs {
       const synced = await Marks.synced(fileIn(directory, 'marks'))
       if (!readOnly) {
         await removeTornDevice(directory)
-        if (synced) await cutTornLogs(fileIn(directory, 'database'), synced)
+        if (synced !== null && synced !== 'nothing') {
+          await cutTornLogs(fileIn(directory, 'database'), synced)
+        }
       }
-      await checkLogs(fileIn(directory, 'database'), synced)
+      // In a first start that was cut off nothing was promised, and anything may be torn.
+      const known = synced === 'nothing' ? { number: 0, bytes: 0 } : synced
+      await checkLogs(fileIn(directory, 'database'), known)
     } catch (error) {
       throw openingError(error, directory)
     }

@@ -164,7 +164,7 @@ test('a type of record at which the library hangs is damage, in MANIFEST and log
 
 test('how far the log was synced is known after an unclean end only', async (t) => {
   const path = join(tmpdir(t), 'kvswarm.marks')
-  t.equal(await Marks.synced(path), null, 'no file')
+  t.equal(await Marks.synced(path), 'nothing', 'no file')
   const marks = await Marks.open(path, node, 'sync')
   await marks.write([], { number: 3, bytes: 10 })
   t.equal(await Marks.synced(path), null, 'not begun')
