@@ -305,6 +305,8 @@ export class OwnIndex implements Index {
         for (const name of namesOf(layout)) this.#coming.delete(coreKey(name))
         const at = performance.now() + this.#limits.graceMs
         for (const name of left) {
+          // The other lane has made the very same run anew, and is about to name it.
+          if (this.#coming.has(coreKey(name))) continue
           const bytes = this.#bytesOf(before, name)
           this.#replaced.set(coreKey(name), { name, at, bytes, isGoing: false })
         }
