@@ -41,6 +41,18 @@ export function readingOf({ wait = true, timeout = Infinity, signal }: ReadOptio
   return { wait, signal, deadline: performance.now() + timeout, spent: new Budget(), held: null }
 }
 
+/**
+ * Of cores of this node's own: all of it is here, and what it has signed itself needs no account, however much of it is
+ * read with this.
+ */
+export const readingOwn: Reading = {
+  wait: false,
+  signal: undefined,
+  deadline: Infinity,
+  spent: null,
+  held: null
+}
+
 /** @throws OWNER_UNREACHABLE, DISK_FULL, TIMEOUT, ABORTED, CLOSED */
 async function bytesOf(core: CoreLease, block: number, reading: Reading): Promise<Uint8Array> {
   const { wait, signal, deadline } = reading

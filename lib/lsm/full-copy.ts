@@ -12,9 +12,10 @@ import type { Entries, StoredValue } from '../wire/index-blocks.ts'
 import type { KeyText } from '../wire/index-bytes.ts'
 import { decodeLayout, type IndexLayout, type RunState } from '../wire/index-state.ts'
 import { entriesIn, entriesOf, makeRun, Pace, Progress, type Ingredients } from './compactor.ts'
-import { fetchEntries, fetchStep, readingOf } from './fetch.ts'
+import { readingOf } from './fetch.ts'
 import { namesOf } from './own-index.ts'
 import { endable, LayoutScope } from './scope.ts'
+import { entriesBefore } from './steps.ts'
 
 export type CopyCores = Pick<
   OwnIndexCores,
@@ -213,20 +214,12 @@ export class FullCopy {
   async #entriesOfJournal(number: number, length: number): Promise<Entries> {
     const core = await this.#cores.open({ kind: 'journal', number })
     try {
-      const reading = readingOf({ wait: false })
       const found = new Map<KeyText, StoredValue>()
-      for (let block = length - 1; block >= 0;) {
-        const step = await fetchStep(core, block, reading)
-        const from = step.first + step.values
-        const blocks = Array.from({ length: step.data }, (_, at) => from + at)
-        const parts = step.inline ? [step.inline] : []
-        for (const at of blocks) parts.push(await fetchEntries(core, at, reading))
-        for (const { keys, values } of parts) {
-          for (const [at, key] of keys.entries()) {
-            if (!found.has(key)) found.set(key, values[at] as StoredValue)
-          }
+      const steps = entriesBefore(core, length, () => readingOf({ wait: false }))
+      for await (const { keys, values } of steps) {
+        for (const [at, key] of keys.entries()) {
+          if (!found.has(key)) found.set(key, values[at] as StoredValue)
         }
-        block = step.first - 1
       }
       const keys = [...found.keys()].toSorted((a, b) => (a < b ? -1 : 1))
       return { keys, values: keys.map((key) => found.get(key) as StoredValue) }

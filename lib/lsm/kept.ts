@@ -4,9 +4,10 @@
  */
 import { indexValuesAheadBytesMax } from '../../config/limits.ts'
 import type { CoreLease } from '../index-ports.ts'
-import { isPointer, type Entries, type ValuePointer } from '../wire/index-blocks.ts'
+import { isPointer, type ValuePointer } from '../wire/index-blocks.ts'
 import { keyBytes } from '../wire/index-bytes.ts'
-import { fetchEntries, fetchStep, fetchValue, readingOf } from './fetch.ts'
+import { fetchValue, readingOwn } from './fetch.ts'
+import { entriesBefore } from './steps.ts'
 
 export interface Emptied {
   readonly key: Uint8Array
@@ -14,7 +15,6 @@ export interface Emptied {
   value(): Promise<Uint8Array>
 }
 
-const local = readingOf({ wait: false })
 /** Entries that are looked at in one turn. */
 const groupEntries = 64
 
@@ -26,29 +26,20 @@ export async function* emptied(
 ): AsyncGenerator<Emptied[]> {
   let group: Emptied[] = []
   let bytes = 0
-  for (let block = length - 1; block >= 0;) {
-    const step = await fetchStep(core, block, local)
-    const parts: Entries[] = step.inline ? [step.inline] : []
-    const from = step.first + step.values
-    for (let at = from; at < from + step.data; at++) {
-      parts.push(await fetchEntries(core, at, local))
-    }
-    for (const { keys, values } of parts) {
-      for (const [at, key] of keys.entries()) {
-        const pointer = values[at] ?? null
-        if (!isPointer(pointer) || pointer.journal !== journal) continue
-        if (group.length >= groupEntries || bytes + pointer.length > indexValuesAheadBytesMax) {
-          if (group.length > 0) yield group
-          group = []
-          bytes = 0
-        }
-        bytes += pointer.length
-        const value = (): Promise<Uint8Array> =>
-          fetchValue(core, pointer.block, pointer.length, local)
-        group.push({ key: keyBytes(key), pointer, value })
+  for await (const { keys, values } of entriesBefore(core, length, () => readingOwn)) {
+    for (const [at, key] of keys.entries()) {
+      const pointer = values[at] ?? null
+      if (!isPointer(pointer) || pointer.journal !== journal) continue
+      if (group.length >= groupEntries || bytes + pointer.length > indexValuesAheadBytesMax) {
+        if (group.length > 0) yield group
+        group = []
+        bytes = 0
       }
+      bytes += pointer.length
+      const value = (): Promise<Uint8Array> =>
+        fetchValue(core, pointer.block, pointer.length, readingOwn)
+      group.push({ key: keyBytes(key), pointer, value })
     }
-    block = step.first - 1
   }
   if (group.length > 0) yield group
 }

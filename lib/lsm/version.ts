@@ -4,27 +4,20 @@
  * A key is looked for in all parts at a time, then in the block of the newest one that may have it: two rounds of
  * fetching, however many parts there are. A range merges all parts in order.
  */
-import {
-  indexChangesAheadMax,
-  indexPartsMax,
-  indexValuesAheadBytesMax
-} from '../../config/limits.ts'
+import { indexPartsMax, indexValuesAheadBytesMax } from '../../config/limits.ts'
 import { Budget } from './budget.ts'
-import type { CoreLease } from '../index-ports.ts'
 import type { Head, IndexChange, IndexRange, ReadOptions } from '../ports.ts'
 import {
   decodeFence,
   isPointer,
-  type Entries,
   type StoredValue,
   type ValuePointer
 } from '../wire/index-blocks.ts'
 import { keyBytes, keyText, type KeyText } from '../wire/index-bytes.ts'
 import { hashKey } from '../wire/index-filter.ts'
 import type { JournalState } from '../wire/index-state.ts'
-import type { Step } from '../wire/index-step.ts'
 import { corrupt } from '../wire/show.ts'
-import { fetchEntries, fetchStep, fetchValue, readingOf, type Reading } from './fetch.ts'
+import { fetchStep, fetchValue, readingOf, type Reading } from './fetch.ts'
 import type { MemorySource } from './memory.ts'
 import { mergeParts } from './merge.ts'
 import {
@@ -37,6 +30,7 @@ import {
   type Part
 } from './parts.ts'
 import type { LayoutScope } from './scope.ts'
+import { entriesBefore } from './steps.ts'
 
 /** An entry as it comes from a range. */
 interface Found {
@@ -161,18 +155,14 @@ export class Version {
     const journals = this.#history()
     for (const { number, base, length } of journals.toReversed()) {
       const end = this.#lengthOf({ number, base, length })
+      if (base + end <= from.length) break
       const core = await this.#scope.lease({ kind: 'journal', number })
-      let block = end - 1
-      while (block >= 0 && base + block >= from.length) {
-        const reading = readingOf(options)
-        const step: Step = await fetchStep(core, block, reading)
-        for await (const { keys, values } of entriesOfStep(core, step, reading)) {
-          for (const [at, key] of keys.entries()) {
-            if (key < low || (high !== null && key >= high) || changed.has(key)) continue
-            changed.set(key, values[at] as StoredValue)
-          }
+      const steps = entriesBefore(core, end, () => readingOf(options), from.length - base)
+      for await (const { keys, values } of steps) {
+        for (const [at, key] of keys.entries()) {
+          if (key < low || (high !== null && key >= high) || changed.has(key)) continue
+          changed.set(key, values[at] as StoredValue)
         }
-        block = step.first - 1
       }
     }
     for (const key of [...changed.keys()].toSorted(byBytes)) {
@@ -280,21 +270,6 @@ export class Version {
         yield { key: keyBytes(key), value: values[place] as Uint8Array }
       }
     }
-  }
-}
-
-/** The entries of a step, some blocks at a time. */
-async function* entriesOfStep(
-  core: CoreLease,
-  { first, values, data, inline }: Step,
-  reading: Reading
-): AsyncGenerator<Entries> {
-  if (inline) yield inline
-  const end = first + values + data
-  for (let from = first + values; from < end; from += indexChangesAheadMax) {
-    const count = Math.min(indexChangesAheadMax, end - from)
-    const blocks = Array.from({ length: count }, (_, at) => from + at)
-    yield* await Promise.all(blocks.map((block) => fetchEntries(core, block, reading)))
   }
 }
 
