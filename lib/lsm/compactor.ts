@@ -19,6 +19,7 @@ import type { KeyText } from '../wire/index-bytes.ts'
 import type { RunState } from '../wire/index-state.ts'
 import { RunBuilder } from './builder.ts'
 import { mergeParts } from './merge.ts'
+import { runName } from './names.ts'
 
 /** What a run is made of. */
 export interface Ingredients {
@@ -185,10 +186,11 @@ async function readBegun(
  */
 export async function* entriesOf(
   cores: Pick<OwnIndexCores, 'blocks' | 'open'>,
-  { hash, length }: RunState,
+  run: RunState,
   after: KeyText | null = null
 ): AsyncGenerator<Entries> {
-  const name: CoreName = { kind: 'run', hash, length }
+  const { length } = run
+  const name = runName(run)
   const from = after === null ? 0 : await firstBlockAfter(cores, name, length, after)
   for await (const block of cores.blocks(name, from, length)) {
     // The fences come behind.

@@ -6,14 +6,14 @@
  */
 import { indexReadingMs } from '../../config/limits.ts'
 import { isKVSwarmError, KVSwarmError } from '../errors.ts'
-import { coreKey, type CoreLease, type CoreName, type OwnIndexCores } from '../index-ports.ts'
+import type { CoreLease, OwnIndexCores } from '../index-ports.ts'
 import type { Head, Log } from '../ports.ts'
 import type { Entries, StoredValue } from '../wire/index-blocks.ts'
-import type { KeyText } from '../wire/index-bytes.ts'
+import { compareTexts, type KeyText } from '../wire/index-bytes.ts'
 import { decodeLayout, type IndexLayout, type RunState } from '../wire/index-state.ts'
 import { entriesIn, entriesOf, makeRun, Pace, Progress, type Ingredients } from './compactor.ts'
 import { readingOf } from './fetch.ts'
-import { namesOf } from './own-index.ts'
+import { leftBehind, namesOf, runName } from './names.ts'
 import { endable, LayoutScope } from './scope.ts'
 import { entriesBefore } from './steps.ts'
 
@@ -139,8 +139,7 @@ export class FullCopy {
         if (before?.runs.some((one) => sameRun(one, run))) continue
         const ingredients = before ? await this.#ingredients(before, layout) : null
         if (ingredients && (await this.#make(ingredients, run))) continue
-        const { hash, length } = run
-        await this.#fetchAll(await scope.lease({ kind: 'run', hash, length }), length)
+        await this.#fetchAll(await scope.lease(runName(run)), run.length)
         this.counts.downloaded++
       }
       // What it consists of is open from here on: it is not deleted under us.
@@ -152,10 +151,7 @@ export class FullCopy {
     this.#scope?.release()
     this.#scope = scope
     this.#layout = layout
-    const kept = new Set(namesOf(layout).map(coreKey))
-    for (const name of before ? namesOf(before) : []) {
-      if (!kept.has(coreKey(name))) void this.#cores.delete(name)
-    }
+    for (const name of before ? leftBehind(before, layout) : []) void this.#cores.delete(name)
     const newest = layout.journals.at(-1)
     if (!newest) return
     const lease = await scope.lease({ kind: 'journal', number: newest.number })
@@ -221,7 +217,7 @@ export class FullCopy {
           if (!found.has(key)) found.set(key, values[at] as StoredValue)
         }
       }
-      const keys = [...found.keys()].toSorted((a, b) => (a < b ? -1 : 1))
+      const keys = [...found.keys()].toSorted(compareTexts)
       return { keys, values: keys.map((key) => found.get(key) as StoredValue) }
     } finally {
       core.release()
@@ -245,8 +241,7 @@ export class FullCopy {
       this.counts.made++
       return true
     }
-    const name: CoreName = { kind: 'run', hash: made.run.hash, length: made.run.length }
-    void this.#cores.delete(name)
+    void this.#cores.delete(runName(made.run))
     return false
   }
 

@@ -32,7 +32,8 @@ import { entriesIn, entriesOf, makeRun, Pace, Progress, type Made } from './comp
 import type { MemorySource } from './memory.ts'
 import { indexLimits, type IndexLimits } from './index-limits.ts'
 import { emptied, type Emptied } from './kept.ts'
-import { OwnJournal } from './own-journal.ts'
+import { keysOf, leftBehind, namesOf } from './names.ts'
+import { damaged, OwnJournal } from './own-journal.ts'
 import { LayoutScope } from './scope.ts'
 import { VersionSnapshot } from './snapshot.ts'
 import { Version } from './version.ts'
@@ -290,8 +291,7 @@ export class OwnIndex implements Index {
       .then(async () => {
         const before = this.#layout
         const layout = make(before)
-        const named = new Set(namesOf(layout).map(coreKey))
-        const left = namesOf(before).filter((name) => !named.has(coreKey(name)))
+        const left = leftBehind(before, layout)
         // Who hears of a core asks for it at once.
         this.#next = layout
         this.#offer()
@@ -302,7 +302,7 @@ export class OwnIndex implements Index {
         this.#layout = layout
         this.#next = null
         done()
-        for (const name of namesOf(layout)) this.#coming.delete(coreKey(name))
+        for (const key of keysOf(layout)) this.#coming.delete(key)
         const at = performance.now() + this.#limits.graceMs
         for (const name of left) {
           // The other lane has made the very same run anew, and is about to name it.
@@ -315,7 +315,7 @@ export class OwnIndex implements Index {
         this.#scope = this.#newScope(layout)
         this.#renew()
         scope.replaced()
-        this.#older.set(scope, new Set(namesOf(before).map(coreKey)))
+        this.#older.set(scope, keysOf(before))
         scope.release()
         this.#look()
       })
@@ -663,7 +663,7 @@ export class OwnIndex implements Index {
 
   /** After a start: deletes what nothing names. */
   async #collect(): Promise<void> {
-    const named = new Set(namesOf(this.#layout).map(coreKey))
+    const named = keysOf(this.#layout)
     const note = await this.#anchor.note()
     const left = note === null ? [] : decodeNames(note)
     for (const number of await this.#cores.journals()) {
@@ -821,19 +821,6 @@ function mergeName(runs: readonly RunState[]): string {
 /** Ends a piece of work at the end of the index. */
 const stopped: Error = new Error('the index is closed')
 
-export function namesOf({ journals, runs, kept }: IndexLayout): CoreName[] {
-  return [
-    ...[...journals, ...kept].map(({ number }): CoreName => ({ kind: 'journal', number })),
-    ...runs.map(({ hash, length }): CoreName => ({ kind: 'run', hash, length }))
-  ]
-}
-
 function entriesOfRuns(runs: readonly RunState[]): number {
   return runs.reduce((sum, { entries }) => sum + entries, 0)
-}
-
-function damaged(what: string): KVSwarmError {
-  return new KVSwarmError('DATADIR_DAMAGED', what, {
-    hint: 'restore the data directory from a backup (kvswarm restore)'
-  })
 }

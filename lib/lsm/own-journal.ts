@@ -21,7 +21,7 @@ import {
   type Entries,
   type StoredValue
 } from '../wire/index-blocks.ts'
-import { keyText, type KeyText } from '../wire/index-bytes.ts'
+import { compareTexts, keyText, type KeyText } from '../wire/index-bytes.ts'
 import { hashKey, tagOf } from '../wire/index-filter.ts'
 import { decodeStep, encodeStep, type Step, type StepSource } from '../wire/index-step.ts'
 import { buildDirectory, RunBuilder } from './builder.ts'
@@ -148,7 +148,7 @@ export class OwnJournal {
   ): { keys: KeyText[]; values: StoredValue[]; large: Uint8Array[] } {
     const byKey = new Map<KeyText, Uint8Array | null>()
     for (const { key, value } of changes) byKey.set(keyText(key), value)
-    const keys = [...byKey.keys()].toSorted((a, b) => (a < b ? -1 : 1))
+    const keys = [...byKey.keys()].toSorted(compareTexts)
     const large: Uint8Array[] = []
     const values = keys.map((key): StoredValue => {
       const value = byKey.get(key) ?? null
@@ -214,7 +214,7 @@ function bytesOf(keys: readonly KeyText[], values: readonly StoredValue[]): numb
   return bytes
 }
 
-function damaged(what: string): KVSwarmError {
+export function damaged(what: string): KVSwarmError {
   return new KVSwarmError('DATADIR_DAMAGED', what, {
     hint: 'restore the data directory from a backup (kvswarm restore)'
   })

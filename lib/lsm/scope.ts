@@ -152,7 +152,8 @@ export class LayoutScope {
   }
 }
 
-function giveBack(opening: Promise<CoreLease>): void {
+/** Gives back a lease that is being opened, when it is. */
+export function giveBack(opening: Promise<CoreLease>): void {
   opening.then(
     (lease) => lease.release(),
     () => {}

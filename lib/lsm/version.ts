@@ -13,13 +13,14 @@ import {
   type StoredValue,
   type ValuePointer
 } from '../wire/index-blocks.ts'
-import { keyBytes, keyText, type KeyText } from '../wire/index-bytes.ts'
+import { compareTexts, keyBytes, keyText, type KeyText } from '../wire/index-bytes.ts'
 import { hashKey } from '../wire/index-filter.ts'
 import type { JournalState } from '../wire/index-state.ts'
 import { corrupt } from '../wire/show.ts'
 import { fetchStep, fetchValue, readingOf, type Reading } from './fetch.ts'
 import type { MemorySource } from './memory.ts'
 import { mergeParts } from './merge.ts'
+import { runName } from './names.ts'
 import {
   DirectoryPart,
   FencedPart,
@@ -165,7 +166,7 @@ export class Version {
         }
       }
     }
-    for (const key of [...changed.keys()].toSorted(byBytes)) {
+    for (const key of [...changed.keys()].toSorted(compareTexts)) {
       const value = changed.get(key) ?? null
       const resolved = value === null ? null : await this.#resolve(value, readingOf(options))
       yield { key: keyBytes(key), value: resolved }
@@ -217,8 +218,9 @@ export class Version {
         return new SmallPart(core, source, source.block === length - 1 ? step.inline : null)
       })
     })
-    const ofRuns = runs.map(async ({ hash, length, top }) => {
-      const core = await this.#scope.lease({ kind: 'run', hash, length })
+    const ofRuns = runs.map(async (run) => {
+      const { length, top } = run
+      const core = await this.#scope.lease(runName(run))
       const fence = top.length === 0 ? null : decodeFence(top, length - 1)
       return [new FencedPart(core, length - 1, fence)]
     })
@@ -291,8 +293,4 @@ function fresh({ wait = true, timeout = Infinity, signal }: ReadOptions): Readin
       return performance.now() + timeout
     }
   }
-}
-
-function byBytes(a: KeyText, b: KeyText): number {
-  return a < b ? -1 : a > b ? 1 : 0
 }

@@ -22,8 +22,8 @@ import { pause, remaining } from '../wait.ts'
 import { kindOf } from '../wire/index-blocks.ts'
 import { decodeLayout, type IndexLayout } from '../wire/index-state.ts'
 import { corrupt } from '../wire/show.ts'
-import { namesOf } from './own-index.ts'
-import { endable, LayoutScope } from './scope.ts'
+import { keysOf, leftBehind, runName } from './names.ts'
+import { endable, giveBack, LayoutScope } from './scope.ts'
 import { VersionSnapshot } from './snapshot.ts'
 import { Version } from './version.ts'
 
@@ -60,7 +60,10 @@ export class FollowedIndex implements IndexView {
   /** Opened before the anchor names them. */
   readonly #expected = new Map<string, Promise<CoreLease>>()
   #expecting: NodeJS.Timeout | null = null
+  /** When the newest block of the anchor was asked for, monotonic milliseconds. */
   #askedAt = 0
+  /** Of the head that was told last. */
+  #lengthTold = 0
   #opening = false
   #readAt = -Infinity
   #sweeping: Promise<void> | null = null
@@ -95,9 +98,11 @@ export class FollowedIndex implements IndexView {
    * first block takes two round trips. What the anchor does not name then is closed again.
    */
   expect(names: readonly CoreName[]): void {
-    if (this.#closed || this.#layout?.journals.length) return
-    for (const name of names) this.#expected.set(coreKey(name), this.#cores.open(name))
-    for (const opening of this.#expected.values()) {
+    // Said again while they are open, it opens no more of them.
+    if (this.#closed || this.#layout !== null || this.#expected.size > 0) return
+    for (const [key, name] of new Map(names.map((one) => [coreKey(one), one]))) {
+      const opening = this.#cores.open(name)
+      this.#expected.set(key, opening)
       opening.then(
         // Its newest block is what is read of it first.
         (lease) => this.#fetchLast(lease),
@@ -121,12 +126,7 @@ export class FollowedIndex implements IndexView {
   #unexpect(): void {
     if (this.#expecting) clearTimeout(this.#expecting)
     this.#expecting = null
-    for (const opening of this.#expected.values()) {
-      opening.then(
-        (lease) => lease.release(),
-        () => {}
-      )
-    }
+    for (const opening of this.#expected.values()) giveBack(opening)
     this.#expected.clear()
   }
 
@@ -319,35 +319,35 @@ export class FollowedIndex implements IndexView {
     old.scope?.replaced()
     old.scope?.release()
     if (this.#deletes) this.#forget(before, layout)
-    if (this.#expected.size > 0) {
-      // Somebody wants to read: all of it is opened before the leases go back.
-      this.#readAt = performance.now()
-      for (const run of layout.runs) {
-        scope.lease({ kind: 'run', hash: run.hash, length: run.length }).catch(() => {})
-      }
-      this.#unexpect()
-    }
+    this.#useExpected(scope)
     this.#moved()
+  }
+
+  /** Runs that were expected: somebody wants to read, and they stay open. */
+  #useExpected(scope: LayoutScope): void {
+    for (const name of scope.layout.runs.map(runName)) {
+      if (!this.#expected.has(coreKey(name))) continue
+      this.#readAt = performance.now()
+      scope.lease(name).catch(() => {})
+    }
+    this.#unexpect()
   }
 
   /** Deletes what the index does not consist of any more. */
   #forget(before: IndexLayout | null, layout: IndexLayout): void {
-    const kept = new Set(namesOf(layout).map(coreKey))
     if (before === null) {
-      this.#sweeping ??= this.#cores.sweep(kept)
+      this.#sweeping ??= this.#cores.sweep(keysOf(layout))
       return
     }
-    const gone = namesOf(before).filter((name) => !kept.has(coreKey(name)))
+    const gone = leftBehind(before, layout)
     // An honest index leaves some behind at a time. Of thousands, only what lies here is worth a look.
     if (gone.length <= indexForgetMax) for (const name of gone) this.#cores.delete(name)
     else {
       this.#sweeping = Promise.resolve(this.#sweeping).then(() =>
-        this.#cores.sweep(new Set(namesOf(this.#layout ?? layout).map(coreKey)))
+        this.#cores.sweep(keysOf(this.#layout ?? layout))
       )
     }
   }
-
-  #lengthTold = 0
 
   #moved(): void {
     const { length } = this.head

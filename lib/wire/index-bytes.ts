@@ -20,6 +20,11 @@ export function keyBytes(text: KeyText): Uint8Array {
   return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength)
 }
 
+/** The order of keys. */
+export function compareTexts(a: KeyText, b: KeyText): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}
+
 /** How many leading characters two texts have in common. */
 export function sharedLength(a: string, b: string): number {
   const end = Math.min(a.length, b.length)

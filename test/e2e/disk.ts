@@ -3,7 +3,7 @@
  * all that there is. Nothing is written.
  */
 import { HyperIndexCores } from '../../lib/hyper/index-cores.ts'
-import { namesOf } from '../../lib/lsm/own-index.ts'
+import { namesOf } from '../../lib/lsm/names.ts'
 import { FollowedIndex } from '../../lib/lsm/view.ts'
 import { decodeLayout } from '../../lib/wire/index-state.ts'
 import type { HyperLog } from '../../lib/hyper/log.ts'

@@ -15,7 +15,7 @@ import {
   type RunFile
 } from '../../lib/index-ports.ts'
 import type { Log, ReadOptions } from '../../lib/ports.ts'
-import { namesOf } from '../../lib/lsm/own-index.ts'
+import { namesOf } from '../../lib/lsm/names.ts'
 import { decodeLayout } from '../../lib/wire/index-state.ts'
 import type { LogName } from '../../lib/types.ts'
 import type { Random } from '../helpers/random.ts'

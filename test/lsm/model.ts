@@ -3,7 +3,8 @@
  * from one seed. What the index says differently is thrown.
  */
 import { deepStrictEqual } from 'node:assert'
-import { namesOf, OwnIndex } from '../../lib/lsm/own-index.ts'
+import { namesOf } from '../../lib/lsm/names.ts'
+import { OwnIndex } from '../../lib/lsm/own-index.ts'
 import type { IndexLimits } from '../../lib/lsm/index-limits.ts'
 import { coreKey } from '../../lib/index-ports.ts'
 import type { Head, IndexChange, IndexRange, IndexSnapshot } from '../../lib/ports.ts'

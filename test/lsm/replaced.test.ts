@@ -1,7 +1,7 @@
 // What an index has replaced is deleted before its time when it takes more than its share of the disk; not at once.
 import test from 'tape'
 import { indexGraceMinMs, indexGraceMs } from '../../config/limits.ts'
-import { namesOf } from '../../lib/lsm/own-index.ts'
+import { namesOf } from '../../lib/lsm/names.ts'
 import { coreKey } from '../../lib/index-ports.ts'
 import { cleanup } from '../helpers/cleanup.ts'
 import { tmpdir } from '../helpers/tmp.ts'
