@@ -19,9 +19,6 @@ declare module 'hypercore' {
     timeout?: number
     /** Requests made for this call; destroyRequests() ends them. */
     activeRequests?: unknown[]
-    valueEncoding?: string
-    /** hyperbee's: told of each block that a read looks at. */
-    onseq?: (seq: number) => void
   }
 
   export interface ReplicationPeer {
@@ -65,13 +62,9 @@ declare module 'hypercore' {
     ready(): Promise<void>
     append(blocks: Uint8Array[] | Uint8Array): Promise<{ length: number }>
     get(index: number, options?: GetOptions): Promise<Buffer | null>
-    update(options?: { wait?: boolean }): Promise<boolean>
-    session(options?: Record<string, unknown>): Hypercore
     replicate(muxer: unknown): unknown
     setUserData(key: string, value: Uint8Array): Promise<void>
     getUserData(key: string): Promise<Buffer | null>
-    findingPeers(): () => void
-    download(range: { blocks: number[] }): { done(): Promise<unknown>; destroy(): void }
     close(): Promise<void>
   }
 
@@ -107,7 +100,7 @@ declare module 'corestore' {
   }
 
   export default class Corestore {
-    constructor(storage: HypercoreStorage, options?: { readOnly?: boolean; globalCache?: unknown })
+    constructor(storage: HypercoreStorage, options?: { readOnly?: boolean })
     readonly storage: HypercoreStorage
     readonly cores: { readonly map: Map<string, unknown> }
     ready(): Promise<void>
@@ -183,68 +176,21 @@ declare module 'hypercore-storage/lib/keys.js' {
   export default keys
 }
 
+/** Of the benchmarks alone. */
 declare module 'hyperbee' {
   import type Hypercore from 'hypercore'
-  import type { GetOptions } from 'hypercore'
-
-  export interface Node {
-    seq: number
-    key: Buffer
-    value: Buffer | null
-  }
-
-  export interface Range {
-    gt?: Uint8Array
-    gte?: Uint8Array
-    lt?: Uint8Array
-    lte?: Uint8Array
-    reverse?: boolean
-    limit?: number
-  }
-
-  export interface TreeCaches {
-    keys: { get(block: number): unknown }
-  }
-
-  export interface Batch {
-    put(key: Uint8Array, value: Uint8Array): Promise<void>
-    del(key: Uint8Array): Promise<void>
-    flush(): Promise<void>
-    close(): Promise<void>
-  }
 
   export default class Hyperbee {
-    constructor(
-      core: Hypercore,
-      options?: {
-        keyEncoding?: string
-        valueEncoding?: string
-        extension?: boolean
-        checkout?: number
-      }
-    )
+    constructor(core: Hypercore, options?: { keyEncoding?: string; valueEncoding?: string })
     readonly core: Hypercore
-    readonly version: number
-    /** Internals that lib/hyper/tree-cache.ts replaces; null before ready(). */
-    _keyCache: TreeCaches | null
-    _nodeCache: TreeCaches | null
-    readonly extension: {
-      oncache(hint: { blocks: number[] }, from: { remotePublicKey: Uint8Array }): void
-      onget(message: unknown, from: unknown): unknown
-      oniterator(message: unknown, from: unknown): unknown
-    }
     ready(): Promise<void>
     close(): Promise<void>
-    get(key: Uint8Array, options?: GetOptions): Promise<Node | null>
-    batch(): Batch
-    checkout(version: number): Hyperbee
-    createReadStream(range: Range, options?: GetOptions): AsyncIterable<Node> & { destroy(): void }
-    /** Left is this tree, right the other one. */
-    createDiffStream(
-      right: Hyperbee,
-      range: Range,
-      options?: GetOptions
-    ): AsyncIterable<{ left: Node | null; right: Node | null }> & { destroy(): void }
+    get(key: Uint8Array): Promise<{ key: Buffer; value: Buffer } | null>
+    batch(): {
+      put(key: Uint8Array, value: Uint8Array): Promise<void>
+      flush(): Promise<void>
+    }
+    createReadStream(range: Record<string, never>): AsyncIterable<{ key: Buffer; value: Buffer }>
   }
 }
 
@@ -261,11 +207,5 @@ declare module 'hyperbee2' {
     get(key: Uint8Array): Promise<{ key: Buffer; value: Buffer } | null>
     write(): { tryPut(key: Uint8Array, value: Uint8Array): void; flush(): Promise<void> }
     createReadStream(): AsyncIterable<{ key: Buffer; value: Buffer }>
-  }
-}
-
-declare module 'rache' {
-  export default class Rache {
-    constructor(options?: { maxSize?: number })
   }
 }

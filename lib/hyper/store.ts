@@ -17,7 +17,6 @@ import { join } from 'node:path'
 import Corestore from 'corestore'
 import Hypercore, { type Manifest } from 'hypercore'
 import HypercoreStorage from 'hypercore-storage'
-import Rache from 'rache'
 import { storeBufferBytes } from '../../config/limits.ts'
 import { KVSwarmError } from '../errors.ts'
 import type { CoreName } from '../index-ports.ts'
@@ -35,8 +34,6 @@ import { isSealed, logKey, Marks, type LastSession, type Mark } from './marks.ts
 import { Reserve } from './reserve.ts'
 import { checkLogs, cutTornLogs } from './wal.ts'
 
-/** Of caches that trees make when they open, before they get a bounded one (tree-cache.ts). */
-const cacheEntriesMax = 1_024
 /** Names the log in its own core, so that our logs can be found again when the marks are lost. */
 const nameKey = 'kvswarm/log'
 /** The same for runs of indexes. */
@@ -144,10 +141,7 @@ export class Store implements OwnLogs {
     })
     storage._maybeRecoverLater = () => {}
     if (!readOnly) bringBack(directory)
-    const corestore = new Corestore(storage, {
-      readOnly,
-      globalCache: new Rache({ maxSize: cacheEntriesMax })
-    })
+    const corestore = new Corestore(storage, { readOnly })
     try {
       if (established) await checkIdentity(storage, directory)
       await corestore.ready()

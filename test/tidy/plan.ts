@@ -61,7 +61,6 @@ export const doors: Readonly<Record<string, readonly string[]>> = {
   hyperswarm: ['lib/hyper/'],
   'jsonc-parser': ['config/'],
   protomux: ['lib/hyper/'],
-  rache: ['lib/hyper/'],
   'random-access-file': ['lib/hyper/', 'lib/coordination/'],
   'sodium-universal': ['lib/slices/', 'lib/wire/', 'lib/hyper/', 'config/'],
   streamx: ['lib/hyper/'],
