@@ -59,7 +59,7 @@ export interface OwnIndexCores extends IndexCores {
   /** True when it may go on: nothing of it that was announced can be missing. */
   isWhole(number: number): boolean
   /** Numbers of the journals that are on disk. */
-  journals(): Promise<number[]>
+  journals(): number[]
   /**
    * The run that was being written under this name when the node ended, or a new one.
    * @param about told of its name just before it comes to be

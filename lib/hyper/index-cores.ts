@@ -8,11 +8,12 @@
  */
 import type { CoreLease, CoreName, OwnIndexCores, RunFile } from '../index-ports.ts'
 import { coreKey } from '../index-ports.ts'
+import { assert } from '../assert.ts'
 import { isKVSwarmError, KVSwarmError } from '../errors.ts'
 import type { Log } from '../ports.ts'
 import type { LogName, NodeId } from '../types.ts'
 import { storageError, type HyperLog } from './log.ts'
-import type { RunCore, Store } from './store.ts'
+import type { Store } from './store.ts'
 
 interface Open {
   readonly id: number
@@ -47,14 +48,16 @@ export class HyperIndexCores implements OwnIndexCores {
   readonly generation: number
   readonly #store: Store
   readonly #open = new Map<string, Open>()
-  /** To be deleted when the leases on it are back; who waits for that is told. */
   readonly #ids = new Map<string, number>()
+  /** To be deleted when the leases on it are back; who waits for that is told. */
   readonly #doomed = new Map<
     string,
     { readonly name: CoreName; readonly gone: Promise<void>; readonly tell: () => void }
   >()
-  readonly #deleting = new Set<Promise<void>>()
-  /** Of these, the deletions, by core. */
+  /** Cores that are being closed or deleted. */
+  readonly #ending = new Set<Promise<void>>()
+  /** Of these, what has to be over before a core is opened again: by core. */
+  readonly #closing = new Map<string, Promise<void>>()
   readonly #going = new Map<string, Promise<void>>()
   /** Journals of ours that may go on, by number. */
   readonly #whole = new Set<number>()
@@ -118,16 +121,16 @@ export class HyperIndexCores implements OwnIndexCores {
     return this.#open.get(coreKey(offered.name))?.log ?? null
   }
 
+  /** Those that lie here. Looks at every core of the store: slow. */
+  stored(): Promise<CoreName[]> {
+    return this.#store.storedCores(this.node, this.generation)
+  }
+
   /** Deletes all that lie here but those with these keys. */
   async sweep(kept: ReadonlySet<string>): Promise<void> {
     try {
-      const journals = await this.journals()
-      const runs = await this.runs()
+      const names = await this.stored()
       if (this.#users === 0) return
-      const names: CoreName[] = [
-        ...journals.map((number): CoreName => ({ kind: 'journal', number })),
-        ...runs.map((run): CoreName => ({ kind: 'run', hash: run.hash, length: run.length }))
-      ]
       for (const name of names) if (!kept.has(coreKey(name))) void this.delete(name)
     } catch (error) {
       this.onDeleteFailed(error)
@@ -138,7 +141,7 @@ export class HyperIndexCores implements OwnIndexCores {
     const key = coreKey(name)
     let open = this.#open.get(key)
     if (!open) {
-      open = { id: this.#idOf(key), name, opening: this.#openLog(name), log: null, leases: 0 }
+      open = { id: this.#idOf(key), name, opening: this.#openLog(key, name), log: null, leases: 0 }
       this.#open.set(key, open)
     }
     const leased = open
@@ -168,25 +171,9 @@ export class HyperIndexCores implements OwnIndexCores {
     return this.#whole.has(number)
   }
 
-  /** Numbers of the journals of this index that are on disk. */
-  async journals(): Promise<number[]> {
-    const name = this.#journal()
-    const numbers: number[] = []
-    if (this.node === this.#store.nodeId) return this.#store.generationsOf(name)
-    for (const { name: found, generation } of await this.#store.stored('journal')) {
-      const isOurs =
-        found.kind === 'journal' && found.node === this.node && found.index === this.generation
-      if (isOurs) numbers.push(generation)
-    }
-    return numbers
-  }
-
-  /** The runs of this index that are on disk. Looks at every core: slow. */
-  async runs(): Promise<RunCore[]> {
-    const stored = await this.#store.storedRuns()
-    return stored.filter(
-      ({ node, generation }) => node === this.node && generation === this.generation
-    )
+  journals(): number[] {
+    assert(this.node === this.#store.nodeId, 'an index of this node')
+    return this.#store.generationsOf(this.#journal())
   }
 
   async build(name: string, about: (run: CoreName) => Promise<void>): Promise<RunFile> {
@@ -269,15 +256,16 @@ export class HyperIndexCores implements OwnIndexCores {
       const log = await opening.catch(() => null)
       await log?.close()
     }
-    await Promise.allSettled(this.#deleting)
+    await Promise.allSettled(this.#ending)
   }
 
   #journal(): LogName {
     return { kind: 'journal', node: this.node, index: this.generation }
   }
 
-  async #openLog(name: CoreName): Promise<HyperLog> {
-    await Promise.allSettled(this.#deleting)
+  async #openLog(key: string, name: CoreName): Promise<HyperLog> {
+    await this.#closing.get(key)
+    await this.#going.get(key)
     const log =
       name.kind === 'journal'
         ? await this.#store.peerLog(this.#journal(), name.number)
@@ -319,7 +307,10 @@ export class HyperIndexCores implements OwnIndexCores {
       (log) => log.close(),
       () => {}
     )
-    void this.#track(closing)
+    const closed = this.#track(closing).then(() => {
+      if (this.#closing.get(key) === closed) this.#closing.delete(key)
+    })
+    this.#closing.set(key, closed)
     const doomed = this.#doomed.get(key)
     if (!doomed) return
     this.#doomed.delete(key)
@@ -357,9 +348,9 @@ export class HyperIndexCores implements OwnIndexCores {
     const tracked: Promise<void> = work
       .catch((error: unknown) => this.onDeleteFailed(error))
       .then(() => {
-        this.#deleting.delete(tracked)
+        this.#ending.delete(tracked)
       })
-    this.#deleting.add(tracked)
+    this.#ending.add(tracked)
     return tracked
   }
 

@@ -452,30 +452,35 @@ export class Store implements OwnLogs {
     else await deleteName(this.#corestore, Hypercore.discoveryKey(key))
   }
 
-  /** The runs that lie here, of all indexes. Looks at every core: slow. */
-  async storedRuns(): Promise<RunTag[]> {
-    const found: RunTag[] = []
-    try {
-      for await (const data of allUserData(this.#corestore, runNameKey)) {
-        found.push(decodeRunTag(data))
+  /** The cores of one generation of a node's index that lie here, but its anchor. Looks at every core: slow. */
+  async storedCores(node: NodeId, index: number): Promise<CoreName[]> {
+    const found: CoreName[] = []
+    for await (const { log, run } of this.#tags()) {
+      if (run && run.node === node && run.generation === index) {
+        found.push({ kind: 'run', hash: run.hash, length: run.length })
       }
-    } catch (error) {
-      throw storageError(error, 'looking for runs')
+      const name = log?.name
+      if (log && name?.kind === 'journal' && name.node === node && name.index === index) {
+        found.push({ kind: 'journal', number: log.generation })
+      }
     }
     return found
   }
 
   /** The generations of logs of one kind that lie here, ours and others'. Looks at every core: slow. */
   async stored(kind: LogName['kind']): Promise<{ name: LogName; generation: number }[]> {
-    const found: { name: LogName; generation: number }[] = []
-    try {
-      for await (const one of taggedLogs(this.#corestore)) {
-        if (one.name.kind === kind) found.push(one)
-      }
-    } catch (error) {
-      throw storageError(error, 'looking for logs')
-    }
+    const found: LogTag[] = []
+    for await (const { log } of this.#tags()) if (log?.name.kind === kind) found.push(log)
     return found
+  }
+
+  /** What each core that lies here is, as it says beside itself. */
+  async *#tags(): AsyncGenerator<Tags> {
+    try {
+      yield* tagsIn(this.#corestore)
+    } catch (error) {
+      throw storageError(error, 'looking for what lies here')
+    }
   }
 
   /**
@@ -688,8 +693,9 @@ async function knownLogs(
 /** Finds our own logs by the names in their cores; slow, and only needed when the marks are lost. */
 async function namesInStore(corestore: Corestore, node: NodeId): Promise<Map<string, number[]>> {
   const known = new Map<string, number[]>()
-  for await (const { name, generation } of taggedLogs(corestore)) {
-    if (name.node !== node) continue
+  for await (const { log } of tagsIn(corestore)) {
+    if (log?.name.node !== node) continue
+    const { name, generation } = log
     const key = logKey(name)
     known.set(
       key,
@@ -699,27 +705,32 @@ async function namesInStore(corestore: Corestore, node: NodeId): Promise<Map<str
   return known
 }
 
-/** The logs in the store that have their names in their cores. */
-async function* taggedLogs(
-  corestore: Corestore
-): AsyncGenerator<{ name: LogName; generation: number }> {
-  for await (const data of allUserData(corestore, nameKey)) {
-    yield JSON.parse(data.toString()) as { name: LogName; generation: number }
-  }
+/** Names a log in its core. */
+interface LogTag {
+  readonly name: LogName
+  readonly generation: number
 }
 
-/** What lies under a key beside each core that has it. */
-async function* allUserData(corestore: Corestore, key: string): AsyncGenerator<Buffer> {
+/** What lies beside a core: whose log it is, or whose run. */
+interface Tags {
+  readonly log: LogTag | null
+  readonly run: RunTag | null
+}
+
+async function* tagsIn(corestore: Corestore): AsyncGenerator<Tags> {
   for await (const discoveryKey of corestore.list()) {
     // Below hypercore: what is opened there cannot be deleted meanwhile, and a name may lead nowhere.
     const core = await corestore.storage.resumeCore(discoveryKey)
     if (core === null) continue
     try {
       const read = core.read()
-      const reading = read.getUserData(key)
+      const reading = Promise.all([read.getUserData(nameKey), read.getUserData(runNameKey)])
       read.tryFlush()
-      const data = await reading
-      if (data !== null) yield data
+      const [log, run] = await reading
+      yield {
+        log: log === null ? null : (JSON.parse(log.toString()) as LogTag),
+        run: run === null ? null : decodeRunTag(run)
+      }
     } finally {
       await core.close()
     }

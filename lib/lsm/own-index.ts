@@ -666,7 +666,7 @@ export class OwnIndex implements Index {
     const named = keysOf(this.#layout)
     const note = await this.#anchor.note()
     const left = note === null ? [] : decodeNames(note)
-    for (const number of await this.#cores.journals()) {
+    for (const number of this.#cores.journals()) {
       // One behind the newest was begun and never named: it is the next one.
       if (number < this.#active.number) left.push({ kind: 'journal', number })
     }

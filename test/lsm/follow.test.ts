@@ -9,7 +9,7 @@ import { MemoryHub } from '../../lib/hyper/memory-network.ts'
 import { serveOnDemand } from '../../lib/hyper/mux.ts'
 import { Store } from '../../lib/hyper/store.ts'
 import { isKVSwarmError } from '../../lib/errors.ts'
-import { coreKey, type CoreName } from '../../lib/index-ports.ts'
+import { coreKey } from '../../lib/index-ports.ts'
 import { namesOf } from '../../lib/lsm/names.ts'
 import { FollowedIndex } from '../../lib/lsm/view.ts'
 import { cleanup } from '../helpers/cleanup.ts'
@@ -126,8 +126,7 @@ async function follow(t: test.Test, graceMs: number, delayMs: number): Promise<v
   }
   await until(read2, { what: 'a range in the newest state' })
   const lying = async (): Promise<string[]> => {
-    const names: CoreName[] = (await cores.runs()).map((run) => ({ kind: 'run', ...run }))
-    for (const journal of await cores.journals()) names.push({ kind: 'journal', number: journal })
+    const names = await cores.stored()
     return names.map(coreKey).filter((key) => !wanted.includes(key))
   }
   const clean = await until(async () => (await lying()).length === 0).catch(lying)

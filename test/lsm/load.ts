@@ -7,7 +7,7 @@
  */
 import { deepStrictEqual } from 'node:assert'
 import { existsSync, openSync, readFileSync, writeSync } from 'node:fs'
-import { coreKey, type CoreName } from '../../lib/index-ports.ts'
+import { coreKey } from '../../lib/index-ports.ts'
 import type { IndexLimits } from '../../lib/lsm/index-limits.ts'
 import { namesOf } from '../../lib/lsm/names.ts'
 import { until } from '../helpers/events.ts'
@@ -41,8 +41,8 @@ async function check({ index }: Opened, seed: number, told: number): Promise<num
 async function noOrphans({ index, cores }: Opened): Promise<void> {
   await index.settled()
   const look = async (): Promise<string> => {
-    const names: CoreName[] = (await cores.runs()).map((run) => ({ kind: 'run', ...run }))
-    for (const number of await cores.journals()) names.push({ kind: 'journal', number })
+    const names = (await cores.stored()).filter(({ kind }) => kind === 'run')
+    for (const number of cores.journals()) names.push({ kind: 'journal', number })
     const wanted = namesOf(index.shape)
     const next = `journal ${(index.shape.journals.at(-1)?.number ?? 0) + 1}`
     const found = names.map(coreKey).filter((key) => key !== next)

@@ -125,8 +125,7 @@ export class MemoryCores implements OwnIndexCores {
     return true
   }
 
-  async journals(): Promise<number[]> {
-    await this.#moment()
+  journals(): number[] {
     const names = [...this.disk.cores.values()].map(({ name }) => name)
     return names.flatMap((name) => (name.kind === 'journal' ? [name.number] : []))
   }

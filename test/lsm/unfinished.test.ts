@@ -55,7 +55,11 @@ for (const named of [true, false]) {
 
     const second = await openOwn(directory)
     t.deepEqual(Buffer.from((await second.index.get(change(1).key)) ?? []), change(1).value)
-    t.deepEqual(await second.store.storedRuns(), [], 'no run of an index lies here')
+    t.deepEqual(
+      (await second.cores.stored()).filter(({ kind }) => kind === 'run'),
+      [],
+      'no run of an index lies here'
+    )
     const file = await second.cores.build('flush', () => Promise.resolve())
     t.equal(file.length, 0, 'the name leads nowhere')
     await file.leave()
